@@ -1,0 +1,61 @@
+"""Learn galaxy embeddings without labels, and turn them into answers.
+
+The public names are imported on first use, so ``import gzfound`` itself is nearly free.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ConfigError": "gzfound.errors",
+    "DataError": "gzfound.errors",
+    "DecisionTree": "gzfound.trees",
+    "Embeddings": "gzfound.embedding",
+    "GzfoundError": "gzfound.errors",
+    "ImageError": "gzfound.errors",
+    "WeightsError": "gzfound.errors",
+    "embed": "gzfound.embedding",
+    "list_trees": "gzfound.trees",
+    "load_dataset": "gzfound.data",
+    "load_encoder": "gzfound.models",
+    "load_tree": "gzfound.trees",
+}
+
+if TYPE_CHECKING:
+    from gzfound.data import load_dataset
+    from gzfound.embedding import Embeddings, embed
+    from gzfound.errors import ConfigError, DataError, GzfoundError, ImageError, WeightsError
+    from gzfound.models import load_encoder
+    from gzfound.trees import DecisionTree, list_trees, load_tree
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DecisionTree",
+    "Embeddings",
+    "GzfoundError",
+    "ImageError",
+    "WeightsError",
+    "__version__",
+    "embed",
+    "list_trees",
+    "load_dataset",
+    "load_encoder",
+    "load_tree",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gzfound' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
