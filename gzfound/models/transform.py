@@ -1,0 +1,55 @@
+"""What an encoder expects of an image: centre crop, size and normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gzfound.data.decode import square_resize
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class EncoderTransform:
+    """Turns one image, or a batch of images of the right size, into what the encoder takes.
+
+    Args:
+        size: side of the square input, in pixels.
+        crop: linear fraction of the image kept around its centre before the resize, in (0, 1].
+        mean: mean subtracted from each channel, on the scale 0 to 1.
+        std: standard deviation that divides each channel, on the scale 0 to 1.
+    """
+
+    size: int
+    crop: float = 1.0
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __call__(self, image: Image | np.ndarray[Any, np.dtype[np.uint8]] | Tensor) -> Tensor:
+        """One image to a normalised float tensor of shape ``(C, size, size)``.
+
+        The image is a PIL image, a uint8 array ``(H, W, C)`` or a uint8 tensor ``(C, H, W)``.
+        """
+        if isinstance(image, Tensor):
+            pixels = image.permute(1, 2, 0).numpy()
+        elif isinstance(image, np.ndarray):
+            pixels = image
+        else:
+            pixels = np.asarray(image.convert("RGB"))
+        square = square_resize(pixels, self.size, crop=self.crop)
+        return self.normalise(torch.from_numpy(square)[None])[0]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Normalise uint8 images ``(B, H, W, C)`` to floats ``(B, C, H, W)``, channels last."""
+        mean = torch.tensor(self.mean, device=images.device) * 255.0
+        scale = 1.0 / (torch.tensor(self.std, device=images.device) * 255.0)
+        return ((images.float() - mean) * scale).permute(0, 3, 1, 2)
