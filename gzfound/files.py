@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     temporary = _beside(target)
     try:
         yield temporary
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -38,8 +37,8 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         yield temporary
         retired = _beside(target)
         if target.exists():
-            os.replace(target, retired)
-        os.replace(temporary, target)
+            target.replace(retired)
+        temporary.replace(target)
         shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -39,7 +39,7 @@ class TreeHead(nn.Module):
         self.register_buffer("question_index", index, persistent=False)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Concentrations ``(B, answers)``, float32 and positive, of embeddings ``(B, features)``."""
+        """Positive float32 concentrations ``(B, answers)`` of embeddings ``(B, features)``."""
         kept = self.dropout(embeddings)
         logits = self.answers(kept).float()
         log_totals = self.totals(kept).float().clamp(*self.log_range)

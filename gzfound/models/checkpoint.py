@@ -1,0 +1,183 @@
+"""Weights directories: ``model.safetensors`` and a timm ``config.json``, nothing pickled.
+
+``timm.create_model("local-dir:W", pretrained=True)`` loads the encoder without gzfound.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from gzfound.errors import ConfigError, WeightsError
+from gzfound.files import atomic_directory
+from gzfound.models.card import weights_card
+from gzfound.models.encoder import create_encoder
+from gzfound.models.heads import TreeHead
+from gzfound.models.transform import EncoderTransform
+from gzfound.trees import DecisionTree
+
+PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+
+
+def save_weights(
+    directory: str | Path,
+    encoder: nn.Module,
+    transform: EncoderTransform,
+    metadata: Mapping[str, Any],
+    *,
+    head: TreeHead | None = None,
+) -> None:
+    """Write an encoder, and the head that answers its tree's questions, to a directory.
+
+    Args:
+        directory: replaced as a whole once everything is written.
+        encoder: a model of :func:`create_encoder`.
+        transform: what the encoder was trained to see.
+        metadata: where the weights come from: data, licence, recipe, configuration.
+        head: a fine-tuned head, kept in ``head.safetensors``.
+    """
+    from safetensors.torch import save_file
+
+    config = _timm_config(encoder, transform)
+    config["gzfound"] = {**metadata, **({"columns": list(head.tree.columns)} if head else {})}
+    with atomic_directory(directory) as folder:
+        save_file(_plain(encoder), folder / "model.safetensors", metadata={"format": "pt"})
+        if head is not None:
+            save_file(_plain(head), folder / "head.safetensors", metadata={"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(weights_card(config), encoding="utf-8")
+
+
+def load_encoder(weights: str | Path, *, device: str = "cpu") -> nn.Module:
+    """Load an encoder in evaluation mode, with its ``transform`` attached.
+
+    Args:
+        weights: a weights directory, ``hf-hub:owner/name``, or the name of a pretrained timm model.
+        device: where the encoder lives.
+
+    Returns:
+        A timm model that maps ``(B, C, H, W)`` to embeddings ``(B, num_features)``; its
+        ``transform`` attribute is an :class:`EncoderTransform`.
+
+    Raises:
+        WeightsError: the directory is not a weights directory, or the hub cannot be reached.
+    """
+    import timm
+
+    path = Path(weights)
+    if path.exists():
+        read_config(path)
+        source = f"local-dir:{path}"
+    elif timm.is_model(str(weights)) or str(weights).startswith("hf-hub:"):
+        source = str(weights)
+    else:
+        raise WeightsError(
+            f"weights: {str(weights)!r} is no directory, no 'hf-hub:owner/name' and no timm model"
+        )
+    try:
+        encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0)
+    except Exception as error:  # timm, safetensors and the hub each raise their own kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"weights: cannot load {str(weights)!r}: {reason}") from error
+    encoder.transform = _transform_of(encoder)  # type: ignore[assignment]
+    return encoder.to(device).eval()
+
+
+def load_head(weights: str | Path, encoder: nn.Module) -> TreeHead:
+    """Load the decision-tree head of fine-tuned weights, in evaluation mode.
+
+    Raises:
+        WeightsError: the directory has no head, or one of another shape.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(weights)
+    columns = read_config(path).get("gzfound", {}).get("columns")
+    if not columns or not (path / "head.safetensors").is_file():
+        raise WeightsError(f"weights: {path} has no decision-tree head; fine-tune it first")
+    head = TreeHead(int(encoder.num_features), DecisionTree.from_columns(columns).tree)  # type: ignore[arg-type]
+    try:
+        head.load_state_dict(load_file(path / "head.safetensors"))
+    except Exception as error:  # safetensors raises its own kind, torch a RuntimeError
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"weights: cannot load {path / 'head.safetensors'}: {reason}") from error
+    return head.eval()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The parsed ``config.json`` of a weights directory, checked to name safe files only.
+
+    Raises:
+        WeightsError: the path is pickled, or a file is missing or is no JSON object.
+    """
+    if path.suffix in PICKLED:
+        raise WeightsError(
+            f"weights: {path} is pickled and may run code; convert it to safetensors and pass the "
+            "directory that holds model.safetensors and config.json"
+        )
+    missing = [n for n in ("config.json", "model.safetensors") if not (path / n).is_file()]
+    if missing:
+        raise WeightsError(f"weights: {path} has no {' and no '.join(missing)}")
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"weights: {path / 'config.json'} is not JSON: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise WeightsError(f"weights: {path / 'config.json'} names no 'architecture'")
+    return config
+
+
+def start_encoder(name: str, weights: str | None, *, in_chans: int = 3) -> tuple[nn.Module, str]:
+    """The encoder that a recipe starts from: untrained, or a weights directory.
+
+    Raises:
+        ConfigError: ``name`` and the architecture of the weights differ.
+    """
+    if weights is None:
+        return create_encoder(name, in_chans=in_chans), name
+    encoder = load_encoder(weights).train()
+    found = str(encoder.pretrained_cfg["architecture"])  # type: ignore[index]
+    if name and found != name:
+        raise ConfigError(f"encoder: {name!r} was asked for, but {weights} holds {found!r}")
+    return encoder, found
+
+
+def _plain(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, Any]:
+    base: dict[str, Any] = dict(encoder.pretrained_cfg)  # type: ignore[call-overload]
+    kept = ("first_conv", "classifier", "pool_size", "fixed_input_size")
+    channels = len(transform.mean)
+    return {
+        "architecture": base["architecture"],
+        "num_classes": 0,
+        "num_features": int(encoder.num_features),  # type: ignore[arg-type]
+        "pretrained_cfg": {
+            **{name: base[name] for name in kept if name in base},
+            "custom_load": False,
+            "input_size": [channels, transform.size, transform.size],
+            "interpolation": "bilinear",
+            "crop_pct": transform.crop,
+            "crop_mode": "center",
+            "mean": list(transform.mean),
+            "std": list(transform.std),
+            "num_classes": 0,
+        },
+        "model_args": {"in_chans": channels},
+    }
+
+
+def _transform_of(encoder: nn.Module) -> EncoderTransform:
+    found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
+    return EncoderTransform(
+        size=int(found["input_size"][-1]),
+        crop=float(found.get("crop_pct") or 1.0),
+        mean=tuple(found["mean"]),
+        std=tuple(found["std"]),
+    )
