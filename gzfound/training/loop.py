@@ -1,0 +1,136 @@
+"""The one training loop: every recipe defines its step and hands it over.
+
+The loop is the one of accelerate's examples: ``prepare``, ``accumulate``, ``backward``, ``step``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gzfound.errors import GzfoundError
+from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.optim import OptimConfig, set_learning_rate
+from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
+from gzfound.training.telemetry import Telemetry
+
+Step = Callable[[nn.Module, Batch, int], Tensor]
+AtEpochEnd = Callable[[nn.Module, int], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the loop needs to know of a run.
+
+    Attributes:
+        folder: receives ``metrics.jsonl`` and ``checkpoints``.
+        epochs: number of passes over the galaxies.
+        accumulate: batches whose gradients are added up before the weights move.
+        optim: learning rate and clipping.
+        resume: whether to go on from the last checkpoint in the folder.
+    """
+
+    folder: Path
+    epochs: int
+    accumulate: int
+    optim: OptimConfig
+    resume: bool = False
+
+
+def train(
+    run: Run,
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimiser: Any,
+    batches: ArrayBatches,
+    step: Step,
+    at_epoch_end: AtEpochEnd,
+) -> nn.Module:
+    """Train a model and return it, unwrapped.
+
+    Args:
+        run: folder, length and rates.
+        accelerator: made by the recipe; owns precision, devices and processes.
+        model: not yet prepared.
+        optimiser: over the parameters of the model, not yet prepared.
+        batches: the galaxies of every epoch.
+        step: the recipe's own part: ``step(model, batch, epoch)`` gives the loss, a scalar.
+        at_epoch_end: ``at_epoch_end(model, epoch)`` gives metrics of the unwrapped model, on the
+            main process.
+
+    Raises:
+        GzfoundError: the loss is not finite; the message names the step.
+    """
+    model, optimiser = accelerator.prepare(model, optimiser)
+    bare: nn.Module = accelerator.unwrap_model(model)
+    steps = batches.order.steps
+    done = _resume(run, bare, optimiser)
+    with Telemetry(
+        run.folder, run.epochs * steps, accelerator.is_main_process, accelerator
+    ) as says:
+        if done:
+            says.say(f"resumed at step {done} of {run.epochs * steps}")
+        for epoch in range(done // steps, run.epochs):
+            bare.train()
+            values = _epoch(run, accelerator, model, optimiser, batches, step, epoch, says)
+            if accelerator.is_main_process:
+                values |= at_epoch_end(bare.eval(), epoch)
+                says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
+                numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+                says.say(f"epoch {epoch + 1}/{run.epochs}  {numbers}")
+                state = {"step": (epoch + 1) * steps}
+                save_checkpoint(run.folder / "checkpoints", bare, optimiser, state)
+            accelerator.wait_for_everyone()
+    return bare.eval()
+
+
+def _resume(run: Run, bare: nn.Module, optimiser: Any) -> int:
+    found = checkpoints(run.folder / "checkpoints") if run.resume else []
+    return int(load_checkpoint(found[-1], bare, optimiser)["step"]) if found else 0
+
+
+def _epoch(
+    run: Run,
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimiser: Any,
+    batches: ArrayBatches,
+    step: Step,
+    epoch: int,
+    says: Telemetry,
+) -> dict[str, float]:
+    """One pass over the galaxies; returns the mean loss, the rate and the wait for data."""
+    order = batches.order
+    total_loss = waited = 0.0
+    began = ready = time.perf_counter()
+    for number, batch in enumerate(batches.epoch(epoch)):
+        waited += time.perf_counter() - ready
+        taken = epoch * order.steps + number
+        rate = set_learning_rate(optimiser, taken, run.epochs * order.steps, run.optim)
+        with accelerator.accumulate(model):
+            loss = step(model, batch, epoch)
+            accelerator.backward(loss)
+            if run.optim.clip and accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(model.parameters(), run.optim.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+        value = float(accelerator.reduce(loss.detach(), "mean"))
+        if value != value or abs(value) == float("inf"):
+            raise GzfoundError(f"loss: {value} at step {taken + 1}; lower optim.learning_rate")
+        total_loss += value
+        ready = time.perf_counter()
+        speed = (number + 1) * order.batch_size / (ready - began)
+        says.record("step", taken + 1, {"loss": value, "learning_rate": rate})
+        says.advance(taken + 1, speed)
+    elapsed = time.perf_counter() - began
+    return {
+        "loss": total_loss / order.steps,
+        "galaxies_per_second": order.steps * order.batch_size / elapsed,
+        "waiting": waited / elapsed,
+    }

@@ -1,0 +1,77 @@
+"""What a run says while it runs: a progress bar, a line an epoch, a JSONL file, trackers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Telemetry:
+    """Progress of a run on the main process; silent on the others.
+
+    Args:
+        folder: receives ``metrics.jsonl``, one JSON object a line.
+        total: number of steps of the whole run.
+        main: whether this process speaks.
+        tracker: anything with ``log(values, step=...)``, such as an accelerator with trackers.
+    """
+
+    def __init__(self, folder: Path, total: int, main: bool, tracker: Any) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.main = main
+        self.tracker = tracker
+        self.console = Console(stderr=True, quiet=not main, soft_wrap=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn("{task.fields[rate]:.0f} galaxies/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not main or not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task("training", total=total, rate=0.0)
+
+    def __enter__(self) -> Telemetry:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def advance(self, step: int, rate: float) -> None:
+        """Move the bar to a step, at ``rate`` galaxies a second."""
+        self.progress.update(self.task, completed=step, rate=rate)
+
+    def record(self, kind: str, step: int, values: Mapping[str, float | int]) -> None:
+        """Append one line to ``metrics.jsonl`` and pass the values to the trackers."""
+        if not self.main:
+            return
+        row = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+    def say(self, text: str) -> None:
+        """Print a line above the progress bar."""
+        self.console.print(text, highlight=False)
+
+
+def read_metrics(path: Path, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind (``step`` or ``epoch``) in a run's ``metrics.jsonl``."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if row["kind"] == kind]
