@@ -1,0 +1,147 @@
+"""Dataset cards: the README.md that makes a folder of Parquet files a Hugging Face dataset.
+
+The YAML front matter follows the card of ``mwalmsley/gz_hubble``: configs ``default`` and
+``tiny``, their file patterns, their features and the size of each split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+GALAXY_ZOO_LICENCE = "cc-by-nc-sa-4.0"
+GALAXY_ZOO_REQUEST = (
+    "Galaxy Zoo requires that **all models trained on its datasets be released as source code "
+    "by publication**."
+)
+
+CITATIONS: Mapping[str, str] = {
+    "gz_evo": """@misc{walmsley2024scaling,
+  author = {Walmsley, Mike and Bowles, Micah and Scaife, Anna M. M. and others},
+  title = {Scaling Laws for Galaxy Images},
+  year = {2024}, eprint = {2404.02973}, archivePrefix = {arXiv}
+}""",
+    "gz_hubble": """@article{2017MNRAS.464.4176W,
+  author = {Willett, Kyle W. and Galloway, Melanie A. and Bamford, Steven P. and others},
+  title = {Galaxy Zoo: morphological classifications for 120 000 galaxies in HST legacy imaging},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  year = {2017}, volume = {464}, number = {4}, pages = {4176-4203}, doi = {10.1093/mnras/stw2568}
+}""",
+    "gz2": """@article{10.1093/mnras/stt1458,
+  author = {Willett, Kyle W. and Lintott, Chris J. and Bamford, Steven P. and others},
+  title = {Galaxy Zoo 2: detailed morphological classifications for 304 122 galaxies from the
+           Sloan Digital Sky Survey},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  year = {2013}, volume = {435}, number = {4}, pages = {2835-2860}, doi = {10.1093/mnras/stt1458}
+}""",
+}
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """The size of one split: rows, uncompressed bytes and bytes on disk."""
+
+    rows: int
+    num_bytes: int
+    download_bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What a dataset's card says about it, apart from its columns and sizes.
+
+    ``name`` is the short name (``gz_hubble``), ``licence`` an identifier of the Hugging Face hub,
+    ``body`` Markdown below the title, and ``citations`` BibTeX entries. ``from_galaxy_zoo`` adds
+    Galaxy Zoo's request to users of its votes.
+    """
+
+    name: str
+    title: str
+    licence: str
+    body: str
+    citations: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ("galaxy zoo", "physics", "astronomy", "galaxies", "citizen science")
+    from_galaxy_zoo: bool = False
+    arxiv: str | None = None
+
+
+def _size_category(rows: int) -> str:
+    for limit, label in (
+        (1_000, "n<1K"),
+        (10_000, "1K<n<10K"),
+        (100_000, "10K<n<100K"),
+        (1_000_000, "100K<n<1M"),
+        (10_000_000, "1M<n<10M"),
+    ):
+        if rows < limit:
+            return label
+    return "n>10M"
+
+
+def _dataset_info(
+    config: str, features: Mapping[str, str], sizes: Mapping[str, SplitSize]
+) -> dict[str, Any]:
+    return {
+        "config_name": config,
+        "features": [{"name": name, "dtype": dtype} for name, dtype in features.items()],
+        "splits": [
+            {"name": split, "num_bytes": size.num_bytes, "num_examples": size.rows}
+            for split, size in sizes.items()
+        ],
+        "download_size": sum(size.download_bytes for size in sizes.values()),
+        "dataset_size": sum(size.num_bytes for size in sizes.values()),
+    }
+
+
+def front_matter(
+    card: DatasetCard,
+    folders: Mapping[str, str],
+    features: Mapping[str, Mapping[str, str]],
+    sizes: Mapping[str, Mapping[str, SplitSize]],
+) -> dict[str, Any]:
+    """The YAML of the card. Every mapping is keyed by config name (``default``, ``tiny``).
+
+    ``folders`` holds the folder of each config's files, ``features`` its columns with their
+    types as the hub names them, ``sizes`` its splits.
+    """
+    first = next(iter(sizes))
+    matter: dict[str, Any] = {
+        "annotations_creators": ["crowdsourced" if card.from_galaxy_zoo else "machine-generated"],
+        "license": card.licence,
+        "size_categories": [_size_category(sum(size.rows for size in sizes[first].values()))],
+        "task_categories": ["image-classification", "image-feature-extraction"],
+        "pretty_name": card.title,
+    }
+    if card.arxiv:
+        matter["arxiv"] = card.arxiv
+    matter["tags"] = list(card.tags)
+    matter["configs"] = [
+        {
+            "config_name": config,
+            "data_files": [{"split": s, "path": f"{folders[config]}/{s}-*"} for s in sizes[config]],
+        }
+        for config in sizes
+    ]
+    matter["dataset_info"] = [
+        _dataset_info(config, features[config], sizes[config]) for config in sizes
+    ]
+    return matter
+
+
+def render_card(card: DatasetCard, matter: Mapping[str, Any]) -> str:
+    """The text of README.md: the front matter between ``---`` lines, then Markdown."""
+    parts = [
+        f"---\n{yaml.safe_dump(dict(matter), sort_keys=False, allow_unicode=True, width=1000)}---",
+        f"# {card.title}",
+        card.body.strip(),
+        f"## Licence\n\n`{card.licence}`.",
+    ]
+    if card.from_galaxy_zoo:
+        parts[-1] += f" {GALAXY_ZOO_REQUEST}"
+    if card.citations:
+        entries = "\n\n".join(card.citations)
+        parts.append(f"## Citations\n\n```bibtex\n{entries}\n```")
+    return "\n\n".join(parts) + "\n"
