@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
 
 class GzfoundError(ValueError):
     """A problem with the user's input; the message is one complete line."""
@@ -21,3 +28,17 @@ class ImageError(DataError):
 
 class WeightsError(GzfoundError):
     """A weights directory or a checkpoint that cannot be used."""
+
+
+def one_line_errors(main: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a command so that a :class:`GzfoundError` prints its line and exits with status 2."""
+
+    @functools.wraps(main)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            main(*args, **kwargs)
+        except GzfoundError as error:
+            sys.stderr.write(f"error: {error}\n")
+            raise SystemExit(2) from None
+
+    return wrapped

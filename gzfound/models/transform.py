@@ -50,6 +50,9 @@ class EncoderTransform:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise uint8 images ``(B, H, W, C)`` to floats ``(B, C, H, W)``, channels last."""
-        mean = torch.tensor(self.mean, device=images.device) * 255.0
-        scale = 1.0 / (torch.tensor(self.std, device=images.device) * 255.0)
-        return ((images.float() - mean) * scale).permute(0, 3, 1, 2)
+        return self.standardise(images.permute(0, 3, 1, 2).float().div_(255.0))
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Subtract the mean from images ``(B, C, H, W)`` between 0 and 1, over the deviation."""
+        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
+        return (images - mean) / torch.tensor(self.std, device=images.device)[:, None, None]

@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "lightly", "accelerate", "datasets"
 
 
 def revision() -> str:
-    """The git revision of the code, with ``+`` where files were changed; ``release`` outside git."""
+    """The git revision of the code, ``+`` if files were changed; ``release`` outside git."""
     folder = Path(gzfound.__file__).parent
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],

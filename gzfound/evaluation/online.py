@@ -1,0 +1,64 @@
+"""Two numbers that show within minutes whether a pretraining run learns or has collapsed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gzfound.trees import DecisionTree
+from gzfound.votes import total_votes, vote_fractions
+
+Floats = npt.NDArray[np.floating]
+
+
+def effective_rank(embeddings: Floats) -> float:
+    """The number of directions that embeddings ``(N, F)`` really use, 1 for a collapsed encoder.
+
+    The exponential of the entropy of the singular values of the centred embeddings (RankMe,
+    Garrido et al. 2023, arXiv:2210.02885, eq. 1).
+    """
+    values = np.linalg.svd(embeddings - embeddings.mean(axis=0), compute_uv=False)
+    shares = values / max(float(values.sum()), 1e-12)
+    shares = shares[shares > 1e-12]
+    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
+
+
+def knn_score(
+    embeddings: Floats,
+    votes: npt.NDArray[np.integer],
+    tree: DecisionTree,
+    *,
+    neighbours: int = 15,
+    min_votes: int = 10,
+) -> float:
+    """How well a galaxy's neighbours tell its vote fractions: mean R^2 over the answers.
+
+    Each galaxy's fractions are predicted by the mean of its nearest neighbours (cosine, itself left
+    out) among the galaxies with at least ``min_votes`` votes on the question. 0 is no better than
+    the mean of all galaxies. Questions with fewer than 4 times ``neighbours`` galaxies are left
+    out; NaN if that is all of them.
+
+    Args:
+        embeddings: ``(N, F)``.
+        votes: ``(N, answers)``.
+        tree: the questions.
+        neighbours: number of neighbours that predict.
+        min_votes: fewest votes on a question.
+    """
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    unit = (embeddings / np.maximum(norms, 1e-12)).astype(np.float32)
+    fractions = vote_fractions(votes, tree)
+    totals = total_votes(votes, tree)
+    scores = []
+    for number, question in enumerate(tree.questions):
+        rows = np.flatnonzero(totals[:, number] >= min_votes)
+        if len(rows) < 4 * neighbours:
+            continue
+        similarity = unit[rows] @ unit[rows].T
+        np.fill_diagonal(similarity, -np.inf)
+        nearest = np.argpartition(-similarity, neighbours, axis=1)[:, :neighbours]
+        truth = fractions[rows, tree.slices[question.name]]
+        spread = truth.var(axis=0)
+        error = ((truth[nearest].mean(axis=1) - truth) ** 2).mean(axis=0)
+        scores.extend((1.0 - error / spread)[spread > 1e-6])
+    return float(np.mean(scores)) if scores else float("nan")

@@ -1,0 +1,86 @@
+"""The galaxies of a training run: decoded images, ids and votes of one or more sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gzfound.data import decoded_images, load_dataset
+from gzfound.errors import DataError
+from gzfound.trees import DecisionTree
+from gzfound.votes import votes_from_columns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Galaxies:
+    """Images in memory or mapped into it, one row a galaxy.
+
+    Attributes:
+        ids: ``id_str`` of each galaxy.
+        images: uint8 ``(N, size, size, C)``.
+        tree: the questions that the sources have votes for; None without any.
+        votes: ``(N, answers)``, zero where a source does not have the question; None without tree.
+    """
+
+    ids: list[str]
+    images: npt.NDArray[np.uint8]
+    tree: DecisionTree | None
+    votes: npt.NDArray[np.int32] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_galaxies(
+    sources: Sequence[str],
+    *,
+    config: str | None,
+    split: str,
+    size: int,
+    crop: float,
+    on_error: str = "raise",
+) -> Galaxies:
+    """Load and decode one split of every source.
+
+    Args:
+        sources: names that :func:`gzfound.load_dataset` takes.
+        config: of every source.
+        split: of every source.
+        size: side of the decoded images in pixels.
+        crop: linear fraction of each image kept around its centre.
+        on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
+
+    Raises:
+        DataError: no source, or one that cannot be read.
+    """
+    if not sources:
+        raise DataError("data: name at least one dataset")
+    datasets = [load_dataset(source, config, split) for source in sources]
+    decoded = [decoded_images(d, size, crop=crop, on_error=on_error) for d in datasets]
+    names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
+    try:
+        tree = DecisionTree.from_columns(names).tree
+    except DataError:
+        tree = None
+    votes = None
+    if tree is not None:
+        parts = zip(datasets, decoded, strict=True)
+        votes = np.concatenate([_votes(d, kept.rows, tree) for d, kept in parts])
+    single = len(decoded) == 1
+    images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
+    return Galaxies([name for kept in decoded for name in kept.ids], images, tree, votes)
+
+
+def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.int32]:
+    chosen = dataset.with_format(None)
+    nothing = np.zeros(len(dataset), dtype=np.int32)
+    present = set(dataset.column_names)
+    table = {name: chosen[name][:] if name in present else nothing for name in tree.columns}
+    return votes_from_columns(table, tree)[np.asarray(rows)]

@@ -1,0 +1,98 @@
+"""What every recipe does first: the accelerator, the folder, the record of where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+
+from gzfound.errors import ConfigError
+from gzfound.models.precision import Precision, pick_precision
+from gzfound.training.config import save_config
+from gzfound.training.provenance import revision, versions
+
+
+class RecipeConfig(Protocol):
+    """The options that every recipe has."""
+
+    @property
+    def output(self) -> str:
+        """Folder of the run."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random draw."""
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the forward pass."""
+
+    @property
+    def accumulate(self) -> int:
+        """Batches a step of the optimiser."""
+
+    @property
+    def tracker(self) -> str | None:
+        """Name of an accelerate tracker."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on from the last checkpoint."""
+
+
+def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
+    """Start accelerate and the folder of a run, with the resolved configuration in it.
+
+    Raises:
+        ConfigError: the folder already holds a run and ``resume`` is off.
+    """
+    folder = Path(config.output)
+    accelerator = Accelerator(
+        mixed_precision=pick_precision(config.precision),
+        gradient_accumulation_steps=config.accumulate,
+        log_with=config.tracker,
+        project_dir=str(folder),
+        dataloader_config=DataLoaderConfiguration(dispatch_batches=False),
+    )
+    set_seed(config.seed)
+    if accelerator.is_main_process:
+        if (folder / "metrics.jsonl").exists() and not config.resume:
+            raise ConfigError(
+                f"output: {folder} already holds a run; pass --resume to go on, or another --output"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, folder / "config.yaml")
+    if config.tracker:
+        accelerator.init_trackers("gzfound", config=_flat(asdict(config)))  # type: ignore[call-overload]
+    accelerator.wait_for_everyone()
+    return accelerator, folder
+
+
+def provenance(recipe: str, config: RecipeConfig, data: str) -> dict[str, Any]:
+    """The metadata that weights carry: recipe, data, licence, citations, versions, configuration."""
+    return {
+        "recipe": recipe,
+        "data": data,
+        "licence": "cc-by-nc-sa-4.0",
+        "citations": [
+            "SimCLR: Chen et al. 2020, arXiv:2002.05709",
+            "Galaxy Zoo embeddings: Walmsley et al. 2024, arXiv:2404.02973",
+        ],
+        "version": versions()["gzfound"],
+        "versions": versions(),
+        "revision": revision(),
+        "config": asdict(config),  # type: ignore[call-overload]
+    }
+
+
+def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{at}{key}.")
+        else:
+            flat[at + key] = value if isinstance(value, (int, float, str, bool)) else str(value)
+    return flat

@@ -1,0 +1,167 @@
+"""Pretrain an encoder with SimCLR on galaxy images; votes, where there are any, only watch.
+
+accelerate launch recipes/pretrain_simclr.py --config recipes/configs/X.yaml --data D --output O
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gzfound.data.decode import square_resize
+from gzfound.embedding import Forward
+from gzfound.errors import ConfigError, one_line_errors
+from gzfound.evaluation.online import effective_rank, knn_score
+from gzfound.models import EncoderTransform, save_weights
+from gzfound.models.checkpoint import start_encoder
+from gzfound.models.precision import Precision
+from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
+from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.config import parse_config
+from gzfound.training.galaxies import Galaxies, load_galaxies
+from gzfound.training.loop import Run, train
+from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
+from gzfound.training.order import BatchOrder
+from gzfound.training.run import open_run, provenance
+from gzfound.views import ViewConfig, make_views
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Options of SimCLR pretraining.
+
+    Attributes:
+        data: datasets: hub names, dataset directories or folders of images.
+        output: folder of the run; the weights are in ``<output>/weights``.
+        data_config: configuration of every dataset, such as ``tiny``.
+        split: split of every dataset.
+        encoder: timm architecture.
+        weights: weights directory to start from; without, the encoder starts untrained.
+        image_size: side in pixels at which images are decoded and kept.
+        crop: linear fraction of each image kept around its centre.
+        views: ranges of the augmentations.
+        simclr: temperature and projection head.
+        optim: optimiser and learning rate.
+        epochs: passes over the galaxies.
+        batch_size: galaxies a step, over all processes together.
+        accumulate: batches a step of the optimiser.
+        watch: galaxies on which the embedding is watched after each epoch.
+        seed: of every random draw.
+        precision: auto takes bf16 where the hardware is fast at it.
+        on_error: raise, or skip images that cannot be read.
+        tracker: any accelerate tracker, such as tensorboard or wandb.
+        resume: go on from the last checkpoint in the output folder.
+    """
+
+    data: tuple[str, ...] = ()
+    output: str = "runs/pretrain"
+    data_config: str | None = None
+    split: str = "train"
+    encoder: str = "resnet18"
+    weights: str | None = None
+    image_size: int = 128
+    crop: float = 1.0
+    views: ViewConfig = field(default_factory=ViewConfig)
+    simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 100
+    batch_size: int = 256
+    accumulate: int = 1
+    watch: int = 1000
+    seed: int = 0
+    precision: Precision = "auto"
+    on_error: str = "raise"
+    tracker: str | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "accumulate", "image_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
+
+
+class Watch:
+    """Watches the embedding of some galaxies: its rank, and what its neighbours know of votes."""
+
+    def __init__(self, galaxies: Galaxies, count: int, transform: EncoderTransform) -> None:
+        rows = slice(0, min(count, len(galaxies)))
+        self.images = np.stack([square_resize(i, transform.size) for i in galaxies.images[rows]])
+        self.tree = galaxies.tree
+        self.votes = None if galaxies.votes is None else galaxies.votes[rows]
+
+    def __call__(self, model: nn.Module, epoch: int) -> Mapping[str, float]:
+        """Metrics of the model after an epoch."""
+        device = next(model.parameters()).device
+        forward = Forward(model.encoder, device, "no")
+        pieces = np.array_split(self.images, max(1, len(self.images) // 64))
+        embeddings = np.concatenate([forward(piece) for piece in pieces])
+        metrics = {"rank": effective_rank(embeddings)}
+        if self.tree is not None and self.votes is not None:
+            metrics["knn_r2"] = knn_score(embeddings, self.votes, self.tree)
+        return metrics
+
+
+def pretrain(config: PretrainConfig) -> None:
+    """Run the recipe and write ``<output>/weights``."""
+    accelerator, folder = open_run(config)
+    with accelerator.main_process_first():
+        galaxies = load_galaxies(
+            config.data,
+            config=config.data_config,
+            split=config.split,
+            size=config.image_size,
+            crop=config.crop,
+            on_error=config.on_error,
+        )
+    encoder, _ = start_encoder(config.encoder, config.weights)
+    transform = EncoderTransform(config.views.size, config.crop)
+    encoder.transform = transform
+    model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)
+    loss = SimCLRLoss(config.simclr)
+    batch_size = min(config.batch_size, len(galaxies) - len(galaxies) % accelerator.num_processes)
+    order = BatchOrder(
+        len(galaxies), batch_size, config.seed, accelerator.process_index, accelerator.num_processes
+    )
+
+    def step(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
+        rows = batch["rows"].cpu().numpy()
+        views = torch.cat(
+            [
+                make_views(
+                    batch["images"], rows, config.views, seed=config.seed, epoch=epoch, view=view
+                )
+                for view in (0, 1)
+            ]
+        )
+        pixels = transform.standardise(views).contiguous(memory_format=torch.channels_last)
+        _, projections = wrapped(pixels)
+        return loss(projections)
+
+    trained = train(
+        Run(folder, config.epochs, config.accumulate, config.optim, config.resume),
+        accelerator,
+        model,
+        build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),
+        ArrayBatches({"images": galaxies.images}, order, accelerator.device),
+        step,
+        Watch(galaxies, config.watch, transform),
+    )
+    if accelerator.is_main_process:
+        record = provenance("pretrain_simclr", config, ", ".join(config.data))
+        save_weights(folder / "weights", trained.encoder, transform, record)
+        accelerator.print(f"weights: {folder / 'weights'}")
+    accelerator.end_training()
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options and run."""
+    pretrain(parse_config(PretrainConfig, "Pretrain an encoder with SimCLR.", argv))
+
+
+if __name__ == "__main__":
+    main()
