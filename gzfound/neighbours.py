@@ -1,0 +1,173 @@
+"""Nearest neighbours by cosine similarity: exact, in blocks, so that memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gzfound.errors import ConfigError, DataError
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+QUERY_BLOCK = 256
+VECTOR_BLOCK = 16_384
+
+
+def nearest(
+    vectors: npt.NDArray[np.floating],
+    queries: npt.NDArray[np.floating],
+    k: int,
+    *,
+    ids: Sequence[str] | npt.NDArray[np.generic] | None = None,
+    query_ids: Sequence[str] | npt.NDArray[np.generic] | None = None,
+) -> tuple[Integers, Floats]:
+    """The ``k`` vectors most similar to each query, most similar first.
+
+    Args:
+        vectors: ``(N, F)`` embeddings; may be a memory map, read a block at a time.
+        queries: ``(Q, F)`` embeddings to search for.
+        k: how many neighbours to return.
+        ids: ``(N,)`` names of the vectors. Give both or neither of ``ids`` and ``query_ids``:
+            a query then never finds a vector of its own name.
+        query_ids: ``(Q,)`` names of the queries.
+
+    Returns:
+        Row numbers into ``vectors`` ``(Q, k)`` and cosine similarities ``(Q, k)`` in [-1, 1].
+        Equal similarities are ordered by row number. A vector of zeros has similarity 0 to all.
+
+    Raises:
+        DataError: the shapes do not agree, or a value is not finite.
+        ConfigError: ``k`` is not between 1 and the number of vectors a query may find.
+    """
+    _check(vectors, queries, k)
+    names, query_names = _name_codes(ids, query_ids, len(vectors), len(queries))
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    similarities = np.empty((len(queries), k), dtype=np.float32)
+    for start in range(0, len(queries), QUERY_BLOCK):
+        block = slice(start, start + QUERY_BLOCK)
+        rows[block], similarities[block] = _search(
+            vectors,
+            unit_vectors(queries[block], "queries", start),
+            k,
+            names,
+            None if query_names is None else query_names[block],
+        )
+    if np.isneginf(similarities).any():
+        raise ConfigError(
+            f"k is {k}, but query {int(np.argmax(np.isneginf(similarities).any(axis=1)))} may "
+            f"find fewer of the {len(vectors)} vectors than that: allowed is at most their number "
+            "without those of the query's own name"
+        )
+    return rows, np.clip(similarities, -1, 1)
+
+
+def unit_vectors(
+    vectors: npt.NDArray[np.floating], name: str = "vectors", first_row: int = 0
+) -> Floats:
+    """``(N, F)`` vectors scaled to length 1 as float32; zeros stay zeros.
+
+    ``name`` and ``first_row`` (the number of row 0) appear in the error about a value that is
+    not finite, a :class:`DataError`.
+    """
+    values = np.asarray(vectors, dtype=np.float64)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = first_row + int(np.argmin(finite))
+        raise DataError(f"{name}: row {row} holds a value that is not finite")
+    lengths = np.sqrt(np.einsum("nf,nf->n", values, values))[:, None]
+    units = np.zeros(values.shape, dtype=np.float32)
+    np.divide(values, lengths, out=units, where=lengths > 0, casting="same_kind")
+    return units
+
+
+def representatives(
+    vectors: npt.NDArray[np.floating], count: int, *, seed: int = 0, at_most: int = 5_000
+) -> Integers:
+    """Rows of ``count`` different, typical vectors: the nearest to each k-means centre.
+
+    Clusters the first ``at_most`` rows of ``vectors`` ``(N, F)`` on the unit sphere. Raises
+    :class:`ConfigError` where ``count`` is not between 1 and N.
+    """
+    from sklearn.cluster import KMeans
+
+    units = unit_vectors(vectors[:at_most])
+    if not 1 <= count <= len(units):
+        raise ConfigError(f"count is {count}: allowed is 1 to {len(units)}, the number of vectors")
+    distinct = min(count, len(np.unique(units, axis=0)))
+    centres = KMeans(distinct, n_init=1, random_state=seed).fit(units).cluster_centers_
+    distances = -(units @ centres.T.astype(np.float32))
+    chosen: list[int] = []
+    for column in [*range(distinct), *([0] * (count - distinct))]:
+        order = np.argsort(distances[:, column], kind="stable")
+        chosen.append(next(int(row) for row in order if int(row) not in chosen))
+    return np.array(chosen, dtype=np.int64)
+
+
+def _search(
+    vectors: npt.NDArray[np.floating],
+    units: Floats,
+    k: int,
+    names: Integers | None,
+    query_names: Integers | None,
+) -> tuple[Integers, Floats]:
+    """The best ``k`` over all blocks of ``vectors`` for one block of unit queries."""
+    best = np.full((len(units), k), -np.inf, dtype=np.float32)
+    best_rows = np.zeros((len(units), k), dtype=np.int64)
+    for start in range(0, len(vectors), VECTOR_BLOCK):
+        block = unit_vectors(vectors[start : start + VECTOR_BLOCK], "vectors", start)
+        scores = units @ block.T
+        if names is not None and query_names is not None:
+            scores[query_names[:, None] == names[None, start : start + len(block)]] = -np.inf
+        rows = np.broadcast_to(np.arange(start, start + len(block)), scores.shape)
+        best_rows, best = _top(
+            np.concatenate([best_rows, rows], axis=1), np.concatenate([best, scores], axis=1), k
+        )
+    return best_rows, best
+
+
+def _top(rows: Integers, scores: Floats, k: int) -> tuple[Integers, Floats]:
+    """The ``k`` largest scores of each line, ties to the leftmost, in falling order."""
+    threshold = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    above = scores > threshold
+    level = scores == threshold
+    wanted = k - above.sum(axis=1, keepdims=True)
+    keep = above | (level & (np.cumsum(level, axis=1) <= wanted))
+    columns = np.nonzero(keep)[1].reshape(len(scores), k)
+    kept = np.take_along_axis(scores, columns, axis=1)
+    columns = np.take_along_axis(columns, np.argsort(-kept, axis=1, kind="stable"), axis=1)
+    return np.take_along_axis(rows, columns, axis=1), np.take_along_axis(scores, columns, axis=1)
+
+
+def _name_codes(
+    ids: Sequence[str] | npt.NDArray[np.generic] | None,
+    query_ids: Sequence[str] | npt.NDArray[np.generic] | None,
+    vectors: int,
+    queries: int,
+) -> tuple[Integers | None, Integers | None]:
+    if ids is None and query_ids is None:
+        return None, None
+    if ids is None or query_ids is None:
+        raise DataError("ids and query_ids: one of them is missing; give both or neither")
+    if len(ids) != vectors or len(query_ids) != queries:
+        raise DataError(
+            f"ids and query_ids hold {len(ids)} and {len(query_ids)} names, "
+            f"but there are {vectors} vectors and {queries} queries"
+        )
+    together = np.concatenate([np.asarray(ids).astype(str), np.asarray(query_ids).astype(str)])
+    codes = np.unique(together, return_inverse=True)[1].astype(np.int64)
+    return codes[:vectors], codes[vectors:]
+
+
+def _check(vectors: npt.NDArray[np.floating], queries: npt.NDArray[np.floating], k: int) -> None:
+    for name, array in (("vectors", vectors), ("queries", queries)):
+        if array.ndim != 2:
+            raise DataError(f"{name} has shape {array.shape}: allowed is (rows, features)")
+    if vectors.shape[1] != queries.shape[1]:
+        raise DataError(
+            f"queries have {queries.shape[1]} features, but vectors have {vectors.shape[1]}"
+        )
+    if not 1 <= k <= len(vectors):
+        raise ConfigError(f"k is {k}: allowed is 1 to {len(vectors)}, the number of vectors")

@@ -1,0 +1,106 @@
+"""The run's summary: what was run, how long it took, on what, with which versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "gzfound",
+    "torch",
+    "timm",
+    "lightly",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "scikit-learn",
+)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Seconds spent in each named stage, as bars to one scale."""
+
+    seconds: Mapping[str, float]
+
+    def html(self) -> str:
+        """A bar a stage, with its time, and the total."""
+        longest = max(self.seconds.values(), default=1.0) or 1.0
+        lines = {**self.seconds, "total": sum(self.seconds.values())}
+        bars = "".join(
+            f'<div class="{"total" if name == "total" else "stage"}"><span>{escape(name)}</span>'
+            + self._track(name, seconds / longest)
+            + f"<span>{duration(seconds)}</span></div>"
+            for name, seconds in lines.items()
+        )
+        return f'<div class="stages">{bars}</div>'
+
+    @staticmethod
+    def _track(name: str, share: float) -> str:
+        bar = "" if name == "total" else f'<i style="width:{share:.1%}"></i>'
+        return f'<span class="track">{bar}</span>'
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Names and values, such as packages and versions, in a quiet two-column list."""
+
+    pairs: Mapping[str, str]
+
+    def html(self) -> str:
+        """The escaped list."""
+        items = "".join(
+            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+            for name, value in self.pairs.items()
+        )
+        return f'<dl class="pairs">{items}</dl>'
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a person reads: "8.4 s", "3 min 05 s", "2 h 04 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Python's version and those of the installed ``packages``, without importing them."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def this_machine() -> dict[str, str]:
+    """The processor, its usable cores, the memory and the system of this machine."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    facts = {"processor": _processor(), "cores": str(cores)}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        facts["memory"] = f"{memory / 2**30:.0f} GiB"
+    return {**facts, "system": f"{platform.system()} {platform.machine()}"}
+
+
+def _processor() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
