@@ -125,7 +125,8 @@ def _as_votes(votes: npt.NDArray[Any], tree: DecisionTree) -> npt.NDArray[Any]:
 def _one_column(values: Sequence[Any] | npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     array = np.asarray(values)
     if isinstance(values, np.ma.MaskedArray):
-        array = np.where(np.ma.getmaskarray(values), None, array)
+        array = array.astype(object)
+        array[np.ma.getmaskarray(values)] = None
     if array.ndim != 1:
         raise DataError(f"column {name!r} has shape {array.shape}, one count a galaxy is needed")
     return array
