@@ -1,0 +1,222 @@
+"""Simulate a galaxy dataset in the hub layout: images, votes, and the truth beside them.
+
+    OUT/README.md, OUT/data/..., OUT/tiny/...   as Galaxy Zoo publishes (see gzfound.data.write)
+    OUT/truth.parquet                            the latents and true answer probabilities
+
+Galaxies are made in batches, so memory stays flat; every galaxy depends only on its number and
+the seed, so the files are the same for any batch size or number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gzfound.data.card import CITATIONS, DatasetCard
+from gzfound.data.write import dataset_writer
+from gzfound.draws import stream_key, uniforms
+from gzfound.errors import ConfigError
+from gzfound.simulation.latents import Integers, Latents
+from gzfound.simulation.population import sample_population
+from gzfound.simulation.render import render
+from gzfound.simulation.telescope import telescope_for
+from gzfound.simulation.volunteers import answer_probabilities, vote
+from gzfound.trees import load_tree
+from gzfound.votes import votes_to_columns
+
+JPEG_QUALITY = 90
+TEST_SHARE = 0.2
+LEAST_GALAXIES = 20
+IMAGE_SIZES = (16, 1024)
+TRUTH_FILE = "truth.parquet"
+_TRUTH_ROWS = 5000
+
+
+def simulate_dataset(
+    output: str | Path,
+    *,
+    galaxies: int,
+    image_size: int = 128,
+    seed: int = 0,
+    campaign: str = "gz_hubble",
+    batch_size: int = 128,
+    threads: int = 2,
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
+    """Write ``galaxies`` simulated galaxies, ``image_size`` pixels wide, to ``output``.
+
+    A fifth of them is the test split. ``progress`` is called with the number of galaxies done
+    since its last call. Returns ``output``.
+
+    Raises:
+        ConfigError: an option is out of range, the campaign cannot be simulated, or ``output``
+            is in use.
+    """
+    _check_options(galaxies, image_size, seed, batch_size, threads)
+    telescope_for(campaign)
+    card = _card(galaxies, image_size, seed, campaign)
+    with (
+        dataset_writer(output, card, overwrite=overwrite) as writer,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        for start in range(0, galaxies, batch_size):
+            numbers = np.arange(start, min(start + batch_size, galaxies))
+            images = _images(numbers, image_size, seed, campaign, device)
+            encoded = list(pool.map(encode_jpeg, images))
+            table = pa.table(
+                {"image": pa.array(encoded, pa.binary()), **_labels(numbers, seed, campaign)}
+            )
+            in_test = _in_test(numbers, seed)
+            writer.write("train", table.filter(pa.array(~in_test)))
+            writer.write("test", table.filter(pa.array(in_test)))
+            if progress:
+                progress(len(numbers))
+        _write_truth(writer.folder / TRUTH_FILE, galaxies, seed, campaign)
+    return Path(output)
+
+
+def encode_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
+    """The JPEG file of an RGB image ``(H, W, 3)``."""
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()
+
+
+def read_truth(
+    dataset: str | Path,
+) -> tuple[list[str], Latents, dict[str, npt.NDArray[np.float64]]]:
+    """The truth beside a simulated dataset: ids, latents, and answer probabilities by column.
+
+    Raises:
+        ConfigError: ``dataset`` has no truth, so it was not simulated.
+    """
+    path = Path(dataset) / TRUTH_FILE
+    if not path.is_file():
+        raise ConfigError(f"dataset '{dataset}': no {TRUTH_FILE}, so it was not simulated")
+    table = pq.read_table(path)
+    columns = {name: table[name].to_numpy() for name in table.column_names if name != "id_str"}
+    suffix = "_probability"
+    chances = {n.removesuffix(suffix): v for n, v in columns.items() if n.endswith(suffix)}
+    return table["id_str"].to_pylist(), Latents.from_columns(columns), chances
+
+
+def galaxy_names(numbers: Integers, seed: int, campaign: str) -> list[str]:
+    """The ``id_str`` of each galaxy number, unique to campaign and seed."""
+    return [f"{campaign}-{seed}-{number:08d}" for number in numbers.tolist()]
+
+
+def _check_options(
+    galaxies: int, image_size: int, seed: int, batch_size: int, threads: int
+) -> None:
+    low, high = IMAGE_SIZES
+    allowed = {
+        "galaxies": (galaxies, galaxies >= LEAST_GALAXIES, f"at least {LEAST_GALAXIES}"),
+        "image_size": (image_size, low <= image_size <= high, f"{low} to {high}"),
+        "seed": (seed, seed >= 0, "0 or more"),
+        "batch_size": (batch_size, batch_size >= 1, "1 or more"),
+        "threads": (threads, threads >= 1, "1 or more"),
+    }
+    for option, (value, good, wanted) in allowed.items():
+        if not good:
+            raise ConfigError(f"{option} {value} is out of range: {wanted}")
+
+
+def _images(
+    numbers: Integers, image_size: int, seed: int, campaign: str, device: str
+) -> npt.NDArray[np.uint8]:
+    latents = sample_population(numbers, seed, campaign)
+    images = render(latents, image_size, telescope_for(campaign), seed, device=device)
+    pixels: npt.NDArray[np.uint8] = images.cpu().numpy()
+    return pixels
+
+
+def _labels(numbers: Integers, seed: int, campaign: str) -> dict[str, Any]:
+    """The columns beside the image, in the order of the published card."""
+    tree = load_tree(campaign)
+    latents = sample_population(numbers, seed, campaign)
+    votes = vote(latents, telescope_for(campaign), tree, seed)
+    places = uniforms(stream_key(seed, "sky"), numbers, 2)
+    return {
+        "id_str": galaxy_names(numbers, seed, campaign),
+        "ra": 360.0 * places[:, 0],
+        "dec": np.degrees(np.arcsin(2.0 * places[:, 1] - 1.0)),
+        **votes_to_columns(votes, tree),
+    }
+
+
+def _in_test(numbers: Integers, seed: int) -> npt.NDArray[np.bool_]:
+    return uniforms(stream_key(seed, "split"), numbers, 1)[:, 0] < TEST_SHARE
+
+
+def _truth_tables(galaxies: int, seed: int, campaign: str) -> Iterator[pa.Table]:
+    tree = load_tree(campaign)
+    for start in range(0, galaxies, _TRUTH_ROWS):
+        numbers = np.arange(start, min(start + _TRUTH_ROWS, galaxies))
+        latents = sample_population(numbers, seed, campaign)
+        chances = answer_probabilities(latents, telescope_for(campaign), tree)
+        columns: dict[str, Any] = {"id_str": galaxy_names(numbers, seed, campaign)}
+        columns.update(latents.to_columns())
+        columns.update({f"{n}_probability": chances[:, i] for i, n in enumerate(tree.columns)})
+        yield pa.table(columns)
+
+
+def _write_truth(path: Path, galaxies: int, seed: int, campaign: str) -> None:
+    tables = _truth_tables(galaxies, seed, campaign)
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)
+
+
+def _card(galaxies: int, image_size: int, seed: int, campaign: str) -> DatasetCard:
+    telescope = telescope_for(campaign)
+    command = (
+        f"gzfound simulate OUT --galaxies {galaxies} --image-size {image_size} "
+        f"--seed {seed} --campaign {campaign}"
+    )
+    body = f"""\
+**These galaxies are simulated**: neither the images nor the votes are observations. {galaxies:,}
+galaxies as {telescope.name} would see them, {image_size} x {image_size} pixels, with the votes of
+simulated volunteers, in the columns of Galaxy Zoo's `{campaign}` dataset. The volunteers' mean
+answers are calibrated to published Galaxy Zoo vote tables; no image or vote of Galaxy Zoo is
+included.
+
+Made with gzfound:
+
+```
+{command}
+```
+
+`{TRUTH_FILE}` holds, by `id_str`, the physical truth behind each galaxy and the true probability
+of each answer given that its question is asked (`<column>_probability`). It is not part of
+either config.
+
+## Usage
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset("OUT", split="train")  # or load_dataset("OUT", "tiny", split="test")
+```
+
+Columns `<question>_<answer>` count the volunteers who gave that answer. A question that no one
+was asked has no votes: that is missing, not "no"."""
+    return DatasetCard(
+        name=campaign,
+        title=f"Simulated galaxies in the style of {campaign}",
+        licence="cc0-1.0",
+        body=body,
+        citations=tuple(CITATIONS[key] for key in ("gz_evo", campaign) if key in CITATIONS),
+        tags=("simulated", "galaxy zoo", "physics", "astronomy", "galaxies"),
+    )

@@ -1,0 +1,81 @@
+"""What of a galaxy can be seen through a telescope: each feature after blur and noise.
+
+A feature of relative strength ``s`` and angular size ``r`` appears with strength
+
+    s / (1 + (fwhm / r)^2) * (1 - exp(-(snr * s / 10)^2))
+
+so one smaller than the point spread function, or with a signal to noise below ten or so, fades.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gzfound.simulation.latents import GALAXY, Floats, Latents
+from gzfound.simulation.telescope import Telescope
+
+DETECTION = 10.0
+"""Signal to noise at which a feature is found by two volunteers in three."""
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """How strongly each feature of N galaxies appears; arrays of shape ``(N,)``, 0 to 1."""
+
+    sharpness: Floats
+    """Of the galaxy as a whole: 0 a point or noise, 1 well resolved and bright."""
+    axis_ratio: Floats
+    """Of the outline, rounder than the truth when blurred."""
+    disk: Floats
+    edge_on: Floats
+    bulge: Floats
+    """Apparent bulge fraction; unresolved galaxies tend to the middle."""
+    boxiness: Floats
+    bar: Floats
+    arms: Floats
+    clumps: Floats
+    ring: Floats
+    disturbance: Floats
+    companion: Floats
+
+
+def visible(latents: Latents, telescope: Telescope) -> Visibility:
+    """The apparent strengths of ``latents`` seen by ``telescope``."""
+    fwhm = max(telescope.psf_fwhm, 2.0 * telescope.pixel_scale)
+    radius = np.maximum(latents.effective_radius, 1e-6)
+    snr = latents.signal_to_noise
+
+    def seen(strength: Floats, size: Floats) -> Floats:
+        strength = np.clip(strength, 0.0, 1.0)
+        resolved = 1.0 / (1.0 + (fwhm / np.maximum(size, 1e-6)) ** 2)
+        return strength * resolved * -np.expm1(-((snr * strength / DETECTION) ** 2))
+
+    is_galaxy = (latents.kind == GALAXY).astype(np.float64)
+    face_on = 0.15 + 0.85 * np.cos(latents.inclination)
+    disk_light = np.clip(1.0 - latents.bulge_fraction, 0.0, 1.0)
+    sharpness = seen(is_galaxy, 0.7 * radius)
+    ratio = _apparent_ratio(latents.axis_ratio, radius, fwhm)
+    thin = np.clip((0.55 - ratio) / 0.3, 0.0, 1.0)
+    bulge = np.sqrt(np.clip(latents.bulge_fraction, 0.0, 1.0))
+    scale = radius / 1.68
+    return Visibility(
+        sharpness=sharpness,
+        axis_ratio=ratio,
+        disk=seen(disk_light * latents.is_disk, 0.7 * radius),
+        edge_on=seen(thin * disk_light * latents.is_disk, 0.7 * radius),
+        bulge=0.45 + sharpness * (bulge - 0.45),
+        boxiness=seen(latents.bulge_boxiness, 0.5 * radius),
+        bar=seen(latents.bar_strength / 0.3 * disk_light * face_on, latents.bar_length * scale),
+        arms=seen(latents.arm_strength * disk_light * face_on, radius),
+        clumps=seen(1.6 * latents.clump_strength, 0.5 * radius),
+        ring=seen(latents.ring_strength * disk_light * face_on, radius),
+        disturbance=seen(latents.disturbance, radius),
+        companion=seen(1.5 * latents.companion_flux, 1.5 * radius),
+    )
+
+
+def _apparent_ratio(axis_ratio: Floats, radius: Floats, fwhm: float) -> Floats:
+    blur = (0.5 * fwhm / radius) ** 2
+    return np.sqrt((axis_ratio**2 + blur) / (1.0 + blur))
