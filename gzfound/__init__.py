@@ -23,6 +23,7 @@ _HOME = {
     "load_dataset": "gzfound.data",
     "load_encoder": "gzfound.models",
     "load_tree": "gzfound.trees",
+    "predict": "gzfound.prediction",
 }
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gzfound.embedding import Embeddings, embed
     from gzfound.errors import ConfigError, DataError, GzfoundError, ImageError, WeightsError
     from gzfound.models import load_encoder
+    from gzfound.prediction import predict
     from gzfound.trees import DecisionTree, list_trees, load_tree
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "load_dataset",
     "load_encoder",
     "load_tree",
+    "predict",
 ]
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from gzfound.data import load_dataset
+from gzfound.data.decode import square_resize
 from gzfound.data.read import read_images
 from gzfound.errors import DataError
 from gzfound.files import atomic_file
@@ -194,6 +195,21 @@ class Forward:
             vectors: Any = self.encoder(self.transform.normalise(images))
         result: Vectors = vectors.float().cpu().numpy()
         return result
+
+
+def embed_arrays(
+    encoder: nn.Module, images: npt.NDArray[np.uint8], device: torch.device | str = "cpu"
+) -> Vectors:
+    """Embed decoded images ``(N, S, S, C)``, already cropped, in float32 whatever their size S."""
+    forward = Forward(encoder, torch.device(device), "no")
+    size = forward.transform.size
+    parts = []
+    for start in range(0, len(images), 64):
+        part = images[start : start + 64]
+        if part.shape[1] != size:
+            part = np.stack([square_resize(image, size) for image in part])
+        parts.append(forward(part))
+    return np.concatenate(parts)
 
 
 def write_embeddings(

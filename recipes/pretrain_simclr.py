@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gzfound.data.decode import square_resize
-from gzfound.embedding import Forward
+from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.evaluation.online import effective_rank, knn_score
 from gzfound.models import EncoderTransform, save_weights
@@ -25,8 +24,7 @@ from gzfound.training.config import parse_config
 from gzfound.training.galaxies import Galaxies, load_galaxies
 from gzfound.training.loop import Run, train
 from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
-from gzfound.training.order import BatchOrder
-from gzfound.training.run import open_run, provenance
+from gzfound.training.run import batch_order, open_run, provenance
 from gzfound.views import ViewConfig, make_views
 
 
@@ -87,18 +85,16 @@ class PretrainConfig:
 class Watch:
     """Watches the embedding of some galaxies: its rank, and what its neighbours know of votes."""
 
-    def __init__(self, galaxies: Galaxies, count: int, transform: EncoderTransform) -> None:
-        rows = slice(0, min(count, len(galaxies)))
-        self.images = np.stack([square_resize(i, transform.size) for i in galaxies.images[rows]])
+    def __init__(self, galaxies: Galaxies, count: int) -> None:
+        rows = slice(0, count)
+        self.images = galaxies.images[rows]
         self.tree = galaxies.tree
         self.votes = None if galaxies.votes is None else galaxies.votes[rows]
 
-    def __call__(self, model: nn.Module, epoch: int) -> Mapping[str, float]:
+    def __call__(self, model: nn.Module) -> Mapping[str, float]:
         """Metrics of the model after an epoch."""
         device = next(model.parameters()).device
-        forward = Forward(model.encoder, device, "no")
-        pieces = np.array_split(self.images, max(1, len(self.images) // 64))
-        embeddings = np.concatenate([forward(piece) for piece in pieces])
+        embeddings = embed_arrays(model.encoder, self.images, device)
         metrics = {"rank": effective_rank(embeddings)}
         if self.tree is not None and self.votes is not None:
             metrics["knn_r2"] = knn_score(embeddings, self.votes, self.tree)
@@ -122,10 +118,7 @@ def pretrain(config: PretrainConfig) -> None:
     encoder.transform = transform
     model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)
     loss = SimCLRLoss(config.simclr)
-    batch_size = min(config.batch_size, len(galaxies) - len(galaxies) % accelerator.num_processes)
-    order = BatchOrder(
-        len(galaxies), batch_size, config.seed, accelerator.process_index, accelerator.num_processes
-    )
+    order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
 
     def step(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
         rows = batch["rows"].cpu().numpy()
@@ -148,7 +141,7 @@ def pretrain(config: PretrainConfig) -> None:
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),
         ArrayBatches({"images": galaxies.images}, order, accelerator.device),
         step,
-        Watch(galaxies, config.watch, transform),
+        Watch(galaxies, config.watch),
     )
     if accelerator.is_main_process:
         record = provenance("pretrain_simclr", config, ", ".join(config.data))

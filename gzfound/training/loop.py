@@ -21,7 +21,7 @@ from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoin
 from gzfound.training.telemetry import Telemetry
 
 Step = Callable[[nn.Module, Batch, int], Tensor]
-AtEpochEnd = Callable[[nn.Module, int], Mapping[str, float]]
+AtEpochEnd = Callable[[nn.Module], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def train(
         optimiser: over the parameters of the model, not yet prepared.
         batches: the galaxies of every epoch.
         step: the recipe's own part: ``step(model, batch, epoch)`` gives the loss, a scalar.
-        at_epoch_end: ``at_epoch_end(model, epoch)`` gives metrics of the unwrapped model, on the
-            main process.
+        at_epoch_end: ``at_epoch_end(model)`` gives metrics of the unwrapped model, on the main
+            process.
 
     Raises:
         GzfoundError: the loss is not finite; the message names the step.
@@ -80,7 +80,7 @@ def train(
             bare.train()
             values = _epoch(run, accelerator, model, optimiser, batches, step, epoch, says)
             if accelerator.is_main_process:
-                values |= at_epoch_end(bare.eval(), epoch)
+                values |= at_epoch_end(bare.eval())
                 says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
                 numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 says.say(f"epoch {epoch + 1}/{run.epochs}  {numbers}")

@@ -11,7 +11,7 @@ from gzfound.draws import permutation, stream_key
 from gzfound.errors import ConfigError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchOrder:
     """Shuffled whole batches, each divided evenly over the processes.
 
@@ -19,14 +19,14 @@ class BatchOrder:
     galaxy is left out for long.
 
     Attributes:
-        galaxies: number of galaxies.
+        rows: the galaxies to draw from, as row numbers of the data.
         batch_size: galaxies a step over all processes together.
         seed: of the order.
         process: number of this process.
         processes: number of processes.
     """
 
-    galaxies: int
+    rows: npt.NDArray[np.int64]
     batch_size: int
     seed: int
     process: int = 0
@@ -38,18 +38,18 @@ class BatchOrder:
                 f"batch_size: {self.batch_size} must be a positive multiple of the "
                 f"{self.processes} processes"
             )
-        if self.galaxies < self.batch_size:
+        if len(self.rows) < self.batch_size:
             raise ConfigError(
-                f"batch_size: {self.batch_size} is more than the {self.galaxies} galaxies at hand"
+                f"batch_size: {self.batch_size} is more than the {len(self.rows)} galaxies at hand"
             )
 
     @property
     def steps(self) -> int:
         """Number of batches in an epoch."""
-        return self.galaxies // self.batch_size
+        return len(self.rows) // self.batch_size
 
     def epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         """Rows of this process in every batch of an epoch, ``(steps, batch_size / processes)``."""
-        order = permutation(stream_key(self.seed, "order", epoch), self.galaxies)
-        whole = order[: self.steps * self.batch_size]
+        order = permutation(stream_key(self.seed, "order", epoch), len(self.rows))
+        whole = self.rows[order[: self.steps * self.batch_size]]
         return whole.reshape(self.steps, self.processes, -1)[:, self.process]

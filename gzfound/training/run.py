@@ -6,12 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
 
 from gzfound.errors import ConfigError
 from gzfound.models.precision import Precision, pick_precision
 from gzfound.training.config import save_config
+from gzfound.training.order import BatchOrder
 from gzfound.training.provenance import revision, versions
 
 
@@ -72,7 +75,7 @@ def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
 
 
 def provenance(recipe: str, config: RecipeConfig, data: str) -> dict[str, Any]:
-    """The metadata that weights carry: recipe, data, licence, citations, versions, configuration."""
+    """The metadata of weights: recipe, data, licence, citations, versions, configuration."""
     return {
         "recipe": recipe,
         "data": data,
@@ -96,3 +99,22 @@ def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
         else:
             flat[at + key] = value if isinstance(value, (int, float, str, bool)) else str(value)
     return flat
+
+
+def batch_order(
+    rows: npt.ArrayLike, batch_size: int, seed: int, accelerator: Accelerator
+) -> BatchOrder:
+    """The batches of this process; a batch is never larger than the data.
+
+    Args:
+        rows: the galaxies to draw from.
+        batch_size: galaxies a step, over all processes together.
+        seed: of the order.
+        accelerator: knows the processes.
+    """
+    galaxies = np.asarray(rows, dtype=np.int64)
+    processes = accelerator.num_processes
+    largest = len(galaxies) - len(galaxies) % processes
+    return BatchOrder(
+        galaxies, min(batch_size, largest), seed, accelerator.process_index, processes
+    )

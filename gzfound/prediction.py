@@ -1,0 +1,121 @@
+"""Images in, answers out: expected vote fractions with the uncertainty that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from gzfound.embedding import embed_batches, whole_dataset
+from gzfound.errors import DataError
+from gzfound.files import atomic_file
+from gzfound.losses import credible_interval, expected_fractions, total_concentration
+from gzfound.models import load_encoder
+from gzfound.models.checkpoint import load_head
+from gzfound.models.heads import TreeHead
+from gzfound.models.precision import Precision
+from gzfound.trees import DecisionTree
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LEVEL = 0.9
+
+
+def predict(
+    source: str | Path | Dataset,
+    weights: str | Path,
+    *,
+    config: str | None = None,
+    split: str | None = None,
+    output: str | Path | None = None,
+    batch_size: int = 32,
+    threads: int = 2,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> pa.Table:
+    """Predict the answers to every question that the weights were fine-tuned on.
+
+    Args:
+        source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
+        weights: a weights directory of ``recipes/finetune_tree.py``.
+        output: also write a Parquet file here.
+
+    The other arguments are those of :func:`gzfound.embed`.
+
+    Returns:
+        The table of :func:`prediction_table`.
+
+    Raises:
+        DataError: the dataset or one of its images cannot be read.
+        WeightsError: the weights cannot be loaded, or have no head.
+    """
+    dataset = whole_dataset(source, config, split)
+    encoder = load_encoder(weights)
+    head = load_head(weights, encoder)
+    batches = list(
+        embed_batches(
+            dataset,
+            encoder,
+            batch_size=batch_size,
+            threads=threads,
+            device=device,
+            precision=precision,
+        )
+    )
+    if not batches:
+        raise DataError(f"data: {source} holds no galaxies")
+    ids = [name for names, _ in batches for name in names]
+    embeddings = np.concatenate([vectors for _, vectors in batches])
+    table = prediction_table(ids, concentrations_of(head, embeddings), head.tree)
+    if output is not None:
+        write_table(table, output)
+    return table
+
+
+def concentrations_of(
+    head: TreeHead, embeddings: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Concentrations ``(N, answers)`` that a head gives embeddings ``(N, features)``."""
+    with torch.inference_mode():
+        result: npt.NDArray[np.float32] = head.cpu().eval()(torch.from_numpy(embeddings)).numpy()
+    return result
+
+
+def prediction_table(
+    ids: Sequence[str], concentrations: npt.NDArray[np.float32], tree: DecisionTree
+) -> pa.Table:
+    """One row a galaxy, from Dirichlet concentrations ``(N, answers)``.
+
+    Columns: ``id_str``; for each answer its expected vote fraction, named as the vote column, and
+    ``<answer>_low`` and ``<answer>_high``, the bounds of the central 90 % credible interval of the
+    fraction; for each question ``<question>_asked``, the probability that a volunteer is asked it,
+    and ``<question>_concentration``, the total concentration.
+    """
+    values = torch.from_numpy(concentrations).double()
+    fractions = expected_fractions(values, tree)
+    low, high = credible_interval(values, tree, level=LEVEL)
+    asked = np.asarray(tree.probability_asked(fractions.numpy()))
+    totals = total_concentration(values, tree)
+    columns: dict[str, pa.Array] = {"id_str": pa.array(ids, pa.string())}
+    for number, question in enumerate(tree.questions):
+        columns[f"{question.name}_asked"] = pa.array(asked[:, number].astype(np.float32))
+        columns[f"{question.name}_concentration"] = pa.array(totals[:, number].float().numpy())
+        where = tree.slices[question.name]
+        for index, column in zip(range(where.start, where.stop), question.columns, strict=True):
+            columns[column] = pa.array(fractions[:, index].float().numpy())
+            columns[f"{column}_low"] = pa.array(np.asarray(low[:, index], dtype=np.float32))
+            columns[f"{column}_high"] = pa.array(np.asarray(high[:, index], dtype=np.float32))
+    return pa.table(columns)
+
+
+def write_table(table: pa.Table, path: str | Path) -> None:
+    """Write a table as a Parquet file, whole or absent."""
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary)

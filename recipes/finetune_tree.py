@@ -1,0 +1,271 @@
+"""Fine-tune a decision-tree head, and as much of the encoder as you like, on vote counts.
+
+accelerate launch recipes/finetune_tree.py --config C --weights W --data D --output O
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gzfound.data import split_by_id
+from gzfound.embedding import embed_arrays
+from gzfound.errors import ConfigError, DataError, one_line_errors
+from gzfound.evaluation import evaluate_predictions
+from gzfound.files import write_text
+from gzfound.losses import DirichletMultinomialLoss
+from gzfound.models import EncoderTransform, TreeHead, load_encoder, save_weights
+from gzfound.models.checkpoint import load_head, read_config, start_encoder
+from gzfound.models.precision import Precision
+from gzfound.models.tuning import TreeModel, Tune, freeze, layerwise_groups
+from gzfound.prediction import concentrations_of, prediction_table, write_table
+from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.config import parse_config
+from gzfound.training.galaxies import Galaxies, load_galaxies
+from gzfound.training.loop import Run, Step, train
+from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
+from gzfound.training.run import batch_order, open_run, provenance
+from gzfound.trees import DecisionTree
+from gzfound.views import ViewConfig, make_views
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Options of decision-tree fine-tuning.
+
+    Attributes:
+        data: datasets with votes: hub names or dataset directories.
+        output: folder of the run; weights, predictions.parquet and metrics.json go there.
+        weights: weights directory to start from; without, the encoder starts untrained.
+        encoder: timm architecture; empty for that of the weights.
+        held_out: questions, separated by commas, to leave out with every question below them.
+        tune: head (frozen encoder), blocks (its last layers too) or all.
+        blocks: number of last layers that ``blocks`` tunes.
+        layer_decay: factor on the learning rate for each layer further from the head.
+        encoder_scale: learning rate of the encoder's last layer over that of the head.
+        dropout: on the embedding.
+        data_config: configuration of every dataset, such as ``tiny``.
+        split: split to train on; a tenth of it, chosen by id, validates.
+        test_split: split to predict and to report on.
+        image_size: side in pixels at which images are decoded and kept for training.
+        views: ranges of the augmentations; the size must be that of the weights.
+        optim: optimiser and learning rate of the head.
+        epochs: passes over the galaxies.
+        batch_size: galaxies a step, over all processes together.
+        accumulate: batches a step of the optimiser.
+        seed: of every random draw.
+        precision: auto takes bf16 where the hardware is fast at it.
+        on_error: raise, or skip images that cannot be read.
+        tracker: any accelerate tracker, such as tensorboard or wandb.
+        resume: go on from the last checkpoint in the output folder.
+    """
+
+    data: tuple[str, ...] = ()
+    output: str = "runs/finetune"
+    weights: str | None = None
+    encoder: str = ""
+    held_out: str = ""
+    tune: Tune = "all"
+    blocks: int = 2
+    layer_decay: float = 0.75
+    encoder_scale: float = 0.1
+    dropout: float = 0.2
+    data_config: str | None = None
+    split: str = "train"
+    test_split: str = "test"
+    image_size: int = 128
+    views: ViewConfig = field(default_factory=lambda: ViewConfig(zoom=(0.7, 1.0), noise=0.03))
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 30
+    batch_size: int = 128
+    accumulate: int = 1
+    seed: int = 0
+    precision: Precision = "auto"
+    on_error: str = "raise"
+    tracker: str | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weights is None and not self.encoder:
+            object.__setattr__(self, "encoder", "resnet18")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout: {self.dropout} must be at least 0 and below 1")
+        if self.epochs < 1:
+            raise ConfigError(f"epochs: {self.epochs} must be at least 1")
+
+
+def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
+    """The tree without the held-out questions, and the votes on what is left of it."""
+    if galaxies.tree is None or galaxies.votes is None:
+        raise DataError("data: no column is a Galaxy Zoo vote count")
+    names = [name.strip() for name in held_out.split(",") if name.strip()]
+    tree = galaxies.tree.without(*names) if names else galaxies.tree
+    where = {column: i for i, column in enumerate(galaxies.tree.columns)}
+    return tree, galaxies.votes[:, [where[column] for column in tree.columns]]
+
+
+def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:
+    """The encoder to start from, frozen as far as asked, with a new head."""
+    encoder, _ = start_encoder(config.encoder, config.weights)
+    if config.weights is None:
+        encoder.transform = EncoderTransform(config.views.size)
+    freeze(encoder, config.tune, config.blocks)
+    return TreeModel(encoder, tree, config.dropout).to(memory_format=torch.channels_last)
+
+
+def build_groups(model: TreeModel, config: FinetuneConfig) -> list[dict[str, Any]]:
+    """The head at the full learning rate, the encoder slower, and slower towards its input."""
+    decay = config.optim.weight_decay
+    groups = layerwise_groups(model.encoder, decay, config.layer_decay)
+    for group in groups:
+        group["scale"] *= config.encoder_scale if config.weights else 1.0
+    return [*groups, *parameter_groups(model.head, decay)]
+
+
+def build_step(config: FinetuneConfig, model: TreeModel) -> Step:
+    """The loss of a batch of augmented images; of embeddings if only the head learns."""
+    loss = DirichletMultinomialLoss(model.head.tree)
+    transform: EncoderTransform = model.encoder.transform
+
+    def on_embeddings(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
+        del epoch
+        return loss(wrapped(batch["embeddings"]), batch["votes"])
+
+    def on_images(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
+        rows = batch["rows"].cpu().numpy()
+        views = make_views(
+            batch["images"], rows, config.views, seed=config.seed, epoch=epoch, view=0
+        )
+        pixels = transform.standardise(views).contiguous(memory_format=torch.channels_last)
+        return loss(wrapped(pixels), batch["votes"])
+
+    return on_embeddings if config.tune == "head" else on_images
+
+
+class Validation:
+    """Scores the model on the validation galaxies and writes the weights whenever they are better.
+
+    Args:
+        inputs: images, or embeddings if only the head learns.
+        votes: ``(N, answers)``.
+        folder: of the weights.
+        encoder: the frozen encoder if only the head learns.
+        record: metadata of the weights.
+    """
+
+    def __init__(
+        self,
+        inputs: npt.NDArray[Any],
+        votes: npt.NDArray[np.int32],
+        folder: Path,
+        encoder: nn.Module,
+        record: Mapping[str, Any],
+    ) -> None:
+        self.inputs = inputs
+        self.votes = torch.from_numpy(votes)
+        self.folder = folder
+        self.encoder = encoder
+        self.record = record
+        kept = read_config(folder)["gzfound"] if folder.exists() else {}
+        self.best = float(kept.get("validation_loss", "inf"))
+
+    def __call__(self, model: nn.Module) -> Mapping[str, float]:
+        """The validation loss after an epoch, and the best so far."""
+        head: TreeHead = model.head if isinstance(model, TreeModel) else model
+        device = next(head.parameters()).device
+        embeddings = self.inputs
+        if embeddings.dtype == np.uint8:
+            embeddings = embed_arrays(self.encoder, embeddings, device)
+        with torch.inference_mode():
+            concentrations = head(torch.from_numpy(embeddings).to(device)).cpu()
+            value = float(DirichletMultinomialLoss(head.tree)(concentrations, self.votes))
+        if value < self.best:
+            self.best = value
+            transform: EncoderTransform = self.encoder.transform
+            record = {**self.record, "validation_loss": value}
+            save_weights(self.folder, self.encoder, transform, record, head=head)
+        return {"validation_loss": value, "best": self.best}
+
+
+def report(config: FinetuneConfig, folder: Path) -> None:
+    """Predict the test split with the best weights; write predictions and metrics."""
+    encoder = load_encoder(folder / "weights")
+    head = load_head(folder / "weights", encoder)
+    transform: EncoderTransform = encoder.transform
+    test = load_galaxies(
+        config.data,
+        config=config.data_config,
+        split=config.test_split,
+        size=transform.size,
+        crop=transform.crop,
+        on_error=config.on_error,
+    )
+    _, votes = known_tree(test, config.held_out)
+    concentrations = concentrations_of(head, embed_arrays(encoder, test.images))
+    write_table(
+        prediction_table(test.ids, concentrations, head.tree), folder / "predictions.parquet"
+    )
+    metrics = evaluate_predictions(concentrations, votes, head.tree, seed=config.seed)
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+def finetune(config: FinetuneConfig) -> None:
+    """Run the recipe and write ``weights``, ``predictions.parquet`` and ``metrics.json``."""
+    accelerator, folder = open_run(config)
+    transform = load_encoder(config.weights).transform if config.weights else None
+    with accelerator.main_process_first():
+        galaxies = load_galaxies(
+            config.data,
+            config=config.data_config,
+            split=config.split,
+            size=config.image_size,
+            crop=transform.crop if isinstance(transform, EncoderTransform) else 1.0,
+            on_error=config.on_error,
+        )
+    tree, votes = known_tree(galaxies, config.held_out)
+    model = build_model(config, tree)
+    parts = split_by_id(galaxies.ids, {"train": 0.9, "validation": 0.1}, seed=config.seed)
+    inputs: npt.NDArray[Any] = galaxies.images
+    if config.tune == "head":
+        inputs = embed_arrays(model.encoder, galaxies.images, accelerator.device)
+    name = "embeddings" if config.tune == "head" else "images"
+    batches = ArrayBatches(
+        {name: inputs, "votes": votes},
+        batch_order(parts["train"], config.batch_size, config.seed, accelerator),
+        accelerator.device,
+    )
+    held = np.asarray(parts["validation"])
+    record = provenance("finetune_tree", config, ", ".join(config.data))
+    train(
+        Run(folder, config.epochs, config.accumulate, config.optim, config.resume),
+        accelerator,
+        model.head if config.tune == "head" else model,
+        build_optimiser(build_groups(model, config), config.optim),
+        batches,
+        build_step(config, model),
+        Validation(inputs[held], votes[held], folder / "weights", model.encoder, record),
+    )
+    if accelerator.is_main_process:
+        report(config, folder)
+        accelerator.print(f"weights: {folder / 'weights'}")
+    accelerator.end_training()
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options and run."""
+    finetune(parse_config(FinetuneConfig, "Fine-tune on Galaxy Zoo vote counts.", argv))
+
+
+if __name__ == "__main__":
+    main()

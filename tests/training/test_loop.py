@@ -1,0 +1,113 @@
+"""The loop: it learns, it logs, and a run that is killed resumes to the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gzfound.errors import GzfoundError, WeightsError
+from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.loop import Run, train
+from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
+from gzfound.training.order import BatchOrder
+from gzfound.training.resume import checkpoints, load_checkpoint
+from gzfound.training.telemetry import read_metrics
+
+OPTIM = OptimConfig(learning_rate=0.05, weight_decay=0.01)
+
+
+class KilledError(Exception):
+    """Stands for a process that ends in the middle of an epoch."""
+
+
+def regression(folder: Path, *, resume: bool = False, kill_at: int | None = None) -> nn.Module:
+    """Fit y = x w with dropout, which needs the random state that a checkpoint keeps."""
+    torch.manual_seed(1)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(64, 5)).astype(np.float32)
+    y = x @ np.arange(5, dtype=np.float32)
+    model = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.1), nn.BatchNorm1d(16), nn.Linear(16, 1))
+    calls = 0
+
+    def step(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if kill_at is not None and calls > kill_at:
+            raise KilledError
+        return (wrapped(batch["x"])[:, 0] - batch["y"]).square().mean()
+
+    accelerate = Accelerator(cpu=True)
+    return train(
+        Run(folder, 4, 1, OPTIM, resume),
+        accelerate,
+        model,
+        build_optimiser(parameter_groups(model, OPTIM.weight_decay), OPTIM),
+        ArrayBatches({"x": x, "y": y}, BatchOrder(np.arange(64), 8, seed=5), torch.device("cpu")),
+        step,
+        lambda bare: {"training": float(bare.training)},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def test_the_loss_falls_and_everything_is_logged(folder: Path) -> None:
+    regression(folder)
+    steps, epochs = (read_metrics(folder / "metrics.jsonl", kind) for kind in ("step", "epoch"))
+    assert [row["step"] for row in steps] == list(range(1, 33))
+    assert [row["epoch"] for row in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
+    assert all(row["galaxies_per_second"] > 0 and 0 <= row["waiting"] <= 1 for row in epochs)
+    assert {row["training"] for row in epochs} == {0.0}
+    assert [path.name for path in checkpoints(folder / "checkpoints")] == [
+        "step-000000024",
+        "step-000000032",
+    ]
+
+
+@pytest.mark.parametrize("kill_at", [9, 16, 23])
+def test_a_killed_run_resumes_to_the_same_bits(folder: Path, tmp_path: Path, kill_at: int) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected = regression(whole)
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=kill_at)
+    resumed = regression(folder, resume=True)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:
+    model = nn.Linear(1, 1)
+    with pytest.raises(GzfoundError, match="loss: nan at step 1"):
+        train(
+            Run(folder, 1, 1, OPTIM),
+            Accelerator(cpu=True),
+            model,
+            build_optimiser(parameter_groups(model, 0.0), OPTIM),
+            ArrayBatches(
+                {"x": np.full((8, 1), np.nan, np.float32)},
+                BatchOrder(np.arange(8), 4, 0),
+                torch.device("cpu"),
+            ),
+            lambda wrapped, batch, epoch: wrapped(batch["x"]).mean(),
+            lambda bare: {},
+        )
+    assert not checkpoints(folder / "checkpoints")
+
+
+def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
+    model = regression(folder)
+    last = checkpoints(folder / "checkpoints")[-1]
+    (last / "model.safetensors").write_bytes(b"not tensors")
+    optimiser = build_optimiser(parameter_groups(model, 0.0), OPTIM)
+    with pytest.raises(WeightsError, match=last.name):
+        load_checkpoint(last, model, optimiser)
