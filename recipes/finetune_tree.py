@@ -116,7 +116,7 @@ def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDA
 
 def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:
     """The encoder to start from, frozen as far as asked, with a new head."""
-    encoder, _ = start_encoder(config.encoder, config.weights)
+    encoder = start_encoder(config.encoder, config.weights)
     if config.weights is None:
         encoder.transform = EncoderTransform(config.views.size)
     freeze(encoder, config.tune, config.blocks)

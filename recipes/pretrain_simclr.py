@@ -113,7 +113,7 @@ def pretrain(config: PretrainConfig) -> None:
             crop=config.crop,
             on_error=config.on_error,
         )
-    encoder, _ = start_encoder(config.encoder, config.weights)
+    encoder = start_encoder(config.encoder, config.weights)
     transform = EncoderTransform(config.views.size, config.crop)
     encoder.transform = transform
     model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)

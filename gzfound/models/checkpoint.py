@@ -131,19 +131,23 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def start_encoder(name: str, weights: str | None, *, in_chans: int = 3) -> tuple[nn.Module, str]:
-    """The encoder that a recipe starts from: untrained, or a weights directory.
+def start_encoder(name: str, weights: str | None) -> nn.Module:
+    """The encoder that a recipe starts from: an untrained one, or that of a weights directory.
+
+    Args:
+        name: timm architecture; with ``weights`` it may be empty.
+        weights: a weights directory, or None.
 
     Raises:
         ConfigError: ``name`` and the architecture of the weights differ.
     """
     if weights is None:
-        return create_encoder(name, in_chans=in_chans), name
+        return create_encoder(name)
     encoder = load_encoder(weights).train()
-    found = str(encoder.pretrained_cfg["architecture"])  # type: ignore[index]
+    found = encoder.pretrained_cfg["architecture"]  # type: ignore[index]
     if name and found != name:
         raise ConfigError(f"encoder: {name!r} was asked for, but {weights} holds {found!r}")
-    return encoder, found
+    return encoder
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:
