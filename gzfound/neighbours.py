@@ -44,17 +44,17 @@ def nearest(
     """
     _check(vectors, queries, k)
     names, query_names = _name_codes(ids, query_ids, len(vectors), len(queries))
-    rows = np.empty((len(queries), k), dtype=np.int64)
-    similarities = np.empty((len(queries), k), dtype=np.float32)
-    for start in range(0, len(queries), QUERY_BLOCK):
-        block = slice(start, start + QUERY_BLOCK)
-        rows[block], similarities[block] = _search(
-            vectors,
-            unit_vectors(queries[block], "queries", start),
-            k,
-            names,
-            None if query_names is None else query_names[block],
-        )
+    rows = np.zeros((len(queries), k), dtype=np.int64)
+    similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for first in range(0, len(vectors), VECTOR_BLOCK):
+        units = unit_vectors(vectors[first : first + VECTOR_BLOCK], "vectors", first)
+        for start in range(0, len(queries), QUERY_BLOCK):
+            some = slice(start, start + QUERY_BLOCK)
+            scores = unit_vectors(queries[some], "queries", start) @ units.T
+            if names is not None and query_names is not None:
+                own = query_names[some, None] == names[None, first : first + VECTOR_BLOCK]
+                scores[own] = -np.inf
+            rows[some], similarities[some] = _merge(rows[some], similarities[some], first, scores)
     if np.isneginf(similarities).any():
         raise ConfigError(
             f"k is {k}, but query {int(np.argmax(np.isneginf(similarities).any(axis=1)))} may "
@@ -92,12 +92,14 @@ def representatives(
     :class:`ConfigError` where ``count`` is not between 1 and N.
     """
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
     units = unit_vectors(vectors[:at_most])
     if not 1 <= count <= len(units):
         raise ConfigError(f"count is {count}: allowed is 1 to {len(units)}, the number of vectors")
     distinct = min(count, len(np.unique(units, axis=0)))
-    centres = KMeans(distinct, n_init=1, random_state=seed).fit(units).cluster_centers_
+    with threadpool_limits(1):
+        centres = KMeans(distinct, n_init=1, random_state=seed).fit(units).cluster_centers_
     distances = -(units @ centres.T.astype(np.float32))
     chosen: list[int] = []
     for column in [*range(distinct), *([0] * (count - distinct))]:
@@ -106,39 +108,28 @@ def representatives(
     return np.array(chosen, dtype=np.int64)
 
 
-def _search(
-    vectors: npt.NDArray[np.floating],
-    units: Floats,
-    k: int,
-    names: Integers | None,
-    query_names: Integers | None,
-) -> tuple[Integers, Floats]:
-    """The best ``k`` over all blocks of ``vectors`` for one block of unit queries."""
-    best = np.full((len(units), k), -np.inf, dtype=np.float32)
-    best_rows = np.zeros((len(units), k), dtype=np.int64)
-    for start in range(0, len(vectors), VECTOR_BLOCK):
-        block = unit_vectors(vectors[start : start + VECTOR_BLOCK], "vectors", start)
-        scores = units @ block.T
-        if names is not None and query_names is not None:
-            scores[query_names[:, None] == names[None, start : start + len(block)]] = -np.inf
-        rows = np.broadcast_to(np.arange(start, start + len(block)), scores.shape)
-        best_rows, best = _top(
-            np.concatenate([best_rows, rows], axis=1), np.concatenate([best, scores], axis=1), k
-        )
-    return best_rows, best
+def _merge(rows: Integers, best: Floats, first: int, scores: Floats) -> tuple[Integers, Floats]:
+    """The best ``k`` so far ``(Q, k)`` with ``scores`` ``(Q, N)`` of rows ``first`` and on."""
+    k = best.shape[1]
+    together = np.concatenate([best, scores], axis=1)
+    columns = _largest(together, k)
+    old = np.take_along_axis(rows, np.minimum(columns, k - 1), axis=1)
+    return (
+        np.where(columns < k, old, first + columns - k),
+        np.take_along_axis(together, columns, axis=1),
+    )
 
 
-def _top(rows: Integers, scores: Floats, k: int) -> tuple[Integers, Floats]:
-    """The ``k`` largest scores of each line, ties to the leftmost, in falling order."""
+def _largest(scores: Floats, k: int) -> Integers:
+    """The columns of the ``k`` largest scores of each line, falling, ties to the left."""
     threshold = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
     above = scores > threshold
     level = scores == threshold
     wanted = k - above.sum(axis=1, keepdims=True)
-    keep = above | (level & (np.cumsum(level, axis=1) <= wanted))
+    keep = above | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= wanted))
     columns = np.nonzero(keep)[1].reshape(len(scores), k)
     kept = np.take_along_axis(scores, columns, axis=1)
-    columns = np.take_along_axis(columns, np.argsort(-kept, axis=1, kind="stable"), axis=1)
-    return np.take_along_axis(rows, columns, axis=1), np.take_along_axis(scores, columns, axis=1)
+    return np.take_along_axis(columns, np.argsort(-kept, axis=1, kind="stable"), axis=1)
 
 
 def _name_codes(

@@ -52,10 +52,13 @@ def positions(
 
     Vectors are scaled to length 1, so that the map shows the cosine distances that the neighbour
     search uses, and reduced by PCA to 50 numbers. ``method`` is "tsne" (van der Maaten & Hinton
-    2008, started from PCA) or "pca". Raises DataError for other methods or sizes.
+    2008, started from PCA) or "pca". One thread: the same picture every time, and several threads
+    are ten times slower where another process uses the cores. Raises DataError for other methods
+    or sizes.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if method not in ("tsne", "pca"):
         raise DataError(f"method is {method!r}: allowed is 'tsne' or 'pca'")
@@ -63,11 +66,12 @@ def positions(
         raise DataError(f"map of {len(vectors)} galaxies: allowed is 4 to {MOST_GALAXIES}")
     units = unit_vectors(vectors).astype(np.float64)
     size = 2 if method == "pca" else min(50, *units.shape)
-    reduced = PCA(size, random_state=seed).fit_transform(units)
-    if method == "tsne":
-        spread = min(30.0, (len(units) - 1) / 3)
-        tsne = TSNE(perplexity=spread, init="pca", random_state=seed)
-        reduced = tsne.fit_transform(reduced.astype(np.float32))
+    with threadpool_limits(1):
+        reduced = PCA(size, random_state=seed).fit_transform(units)
+        if method == "tsne":
+            spread = min(30.0, (len(units) - 1) / 3)
+            tsne = TSNE(perplexity=spread, init="pca", random_state=seed)
+            reduced = tsne.fit_transform(reduced.astype(np.float32))
     return np.asarray(reduced, dtype=np.float64)
 
 

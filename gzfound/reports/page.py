@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
-from gzfound.reports.files import write_whole
+from gzfound.files import write_text
 from gzfound.reports.style import css_variables
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -47,13 +47,14 @@ class Note:
 
 @dataclass(frozen=True)
 class Code:
-    """Commands or other text in a fixed-width block."""
+    """Commands or other text in a fixed-width block; long lines fold with a hanging indent."""
 
     text: str
 
     def html(self) -> str:
         """The escaped block."""
-        return f'<pre tabindex="0"><code>{escape(self.text)}</code></pre>'
+        lines = "\n".join(f"<code>{escape(line)}</code>" for line in self.text.splitlines())
+        return f"<pre>{lines}</pre>"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class Report:
 
     def write(self, path: str | Path) -> Path:
         """Write the page to ``path``, whole or not at all; returns the path."""
-        return write_whole(path, self.html().encode())
+        write_text(path, self.html())
+        return Path(path)
 
     def _facts(self) -> str:
         if not self.facts:

@@ -83,13 +83,13 @@ def by_question(
 
 @needs_matplotlib
 def question_plot(
-    predictions: QuestionPredictions, *, min_votes: int = 20, at_most: int = 40, level: float = 0.9
+    predictions: QuestionPredictions, *, min_votes: int = 20, at_most: int = 40
 ) -> Plot | None:
     """Expected against observed vote fractions, a colour and a marker an answer.
 
     Draws ``at_most`` galaxies, evenly spaced in the data, of those with ``min_votes`` votes on
     the question; None where there is no such galaxy. The caption's error and coverage are over
-    all of those galaxies. ``level`` is the probability that the intervals claim.
+    all of those galaxies.
     """
     rows = np.flatnonzero(predictions.totals >= min_votes)
     if len(rows) == 0:
@@ -124,13 +124,13 @@ def question_plot(
     axes.tick_params(length=0)
     figure.legend(
         loc="upper left",
-        bbox_to_anchor=(34 / 320, (foot - 40) / height),
+        bbox_to_anchor=(10 / 320, (foot - 40) / height),
         borderaxespad=0,
         ncols=columns,
         columnspacing=1.2,
         handletextpad=0.1,
     )
-    words = _words(predictions, rows, len(shown), level)
+    words = _words(predictions, rows, len(shown), min_votes)
     return Plot(figure, f"{predictions.question}: {words}", predictions.question, words)
 
 
@@ -142,34 +142,28 @@ def coverage(predictions: QuestionPredictions, *, min_votes: int = 20) -> float:
     return float(inside.mean()) if inside.size else float("nan")
 
 
-def typical_galaxies(
-    predictions: Sequence[QuestionPredictions], count: int, *, seed: int = 0
-) -> list[int]:
+def typical_galaxies(predictions: Sequence[QuestionPredictions], count: int) -> list[int]:
     """Rows of ``count`` galaxies that differ: spread evenly along the first question's answers.
 
     Sorts the galaxies that have votes by the expected fraction of the root question's first
-    answer and takes them at even steps; ``seed`` shifts the steps.
+    answer and takes them at even steps.
     """
     root = predictions[0]
     rows = np.flatnonzero(root.totals > 0)
     if len(rows) < count:
         raise DataError(f"{count} galaxies wanted, but only {len(rows)} have votes on the root")
     order = rows[np.argsort(root.expected[rows, 0], kind="stable")]
-    shift = 0.5 + 0.25 * np.sin(float(seed))
-    return [int(order[int((step + shift) * len(order) / count)]) for step in range(count)]
+    return [int(order[int((step + 0.5) * len(order) / count)]) for step in range(count)]
 
 
 def _words(
-    predictions: QuestionPredictions, rows: npt.NDArray[np.intp], shown: int, level: float
+    predictions: QuestionPredictions, rows: npt.NDArray[np.intp], shown: int, min_votes: int
 ) -> str:
     error = predictions.expected[rows] - predictions.fractions[rows]
     rmse = float(np.sqrt((error**2).mean(axis=0)).mean())
-    inside = (predictions.fractions[rows] >= predictions.low[rows]) & (
-        predictions.fractions[rows] <= predictions.high[rows]
-    )
+    inside = 100 * coverage(predictions, min_votes=min_votes)
     drawn = f", {shown} drawn" if shown < len(rows) else ""
     return (
-        f"RMSE {rmse:.3f} over {len(rows)} galaxies{drawn}; "
-        f"{100 * inside.mean():.0f} % of the vote fractions lie in their "
-        f"{100 * level:.0f} % interval"
+        f"RMSE {rmse:.3f} over {len(rows)} galaxies{drawn}; {inside:.0f}\N{NO-BREAK SPACE}% "
+        "of the vote fractions lie in their interval"
     )

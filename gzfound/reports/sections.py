@@ -87,7 +87,9 @@ def add_map(
         "Map of the embedding",
         "Galaxies with similar embeddings are placed side by side (t-SNE, then moved to the "
         "nearest free cell). Look for regions of one kind, such as edge-on disks or smooth "
-        "ellipticals, and for colours that change smoothly: nobody told the model these kinds.",
+        "ellipticals, though nobody told the model these kinds."
+        + " In the small maps, what the embedding knows changes smoothly from cell to cell."
+        * bool(panels),
         map_picture(images, cells),
         *([Group(panels, 280)] if panels else []),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gzfound.errors import GzfoundError
-from gzfound.reports.files import write_whole
+from gzfound.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,6 +176,6 @@ class Plot:
 @needs_matplotlib
 def save_png(figure: Figure, path: str | Path, *, dpi: int = 160) -> Path:
     """Write ``figure`` as a PNG on white, for documents; returns the path."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=colour("surface"))
-    return write_whole(path, buffer.getvalue())
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, facecolor=colour("surface"))
+    return Path(path)
