@@ -76,7 +76,7 @@ def _count(place: Floats, unclear: Floats) -> dict[str, Floats]:
         name: -0.5 * ((place - number) / width) ** 2
         for number, name in enumerate(("1", "2", "3", "4", "5-plus"), start=1)
     }
-    return {**opinions, "cant-tell": 4.0 * unclear + 0.4 * np.clip(place - 3.0, 0.0, 2.0)}
+    return {**opinions, "cant-tell": 3.0 * unclear + 0.8 * np.clip(place - 2.0, 0.0, 3.0)}
 
 
 def _features(latents: Latents, seen: Visibility) -> dict[str, Floats]:
@@ -94,7 +94,7 @@ def _features(latents: Latents, seen: Visibility) -> dict[str, Floats]:
     return {
         "smooth": np.zeros(len(latents)),
         "features": _log_odds(found),
-        "artifact": wrong + 3.0 * (1.0 - seen.sharpness),
+        "artifact": wrong + 1.5 * (1.0 - seen.sharpness),
     }
 
 
@@ -135,7 +135,7 @@ def _edge_on(latents: Latents, seen: Visibility) -> dict[str, Floats]:
 
 def _bulge_shape(_: Latents, seen: Visibility) -> dict[str, Floats]:
     bulge = 5.0 * (seen.bulge - 0.35)
-    return {"rounded": bulge, "boxy": bulge + 3.0 * seen.boxiness, "none": np.zeros(len(bulge))}
+    return {"rounded": bulge, "boxy": bulge + 1.5 * seen.boxiness, "none": np.zeros(len(bulge))}
 
 
 def _bar(_: Latents, seen: Visibility) -> dict[str, Floats]:

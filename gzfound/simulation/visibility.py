@@ -17,7 +17,9 @@ from gzfound.simulation.latents import GALAXY, Floats, Latents
 from gzfound.simulation.telescope import Telescope
 
 DETECTION = 10.0
-"""Signal to noise at which a feature is found by two volunteers in three."""
+"""Signal to noise of a feature that appears at 63 % of its strength."""
+CLEAR = 20.0
+"""Signal to noise of a galaxy that appears 63 % sharp."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Visibility:
     disk: Floats
     edge_on: Floats
     bulge: Floats
-    """Apparent bulge fraction; unresolved galaxies tend to the middle."""
+    """Apparent bulge fraction; unresolved galaxies tend to 0.35."""
     boxiness: Floats
     bar: Floats
     arms: Floats
@@ -55,7 +57,8 @@ def visible(latents: Latents, telescope: Telescope) -> Visibility:
     is_galaxy = (latents.kind == GALAXY).astype(np.float64)
     face_on = 0.15 + 0.85 * np.cos(latents.inclination)
     disk_light = np.clip(1.0 - latents.bulge_fraction, 0.0, 1.0)
-    sharpness = seen(is_galaxy, 0.7 * radius)
+    clear = -np.expm1(-((snr / CLEAR) ** 2))
+    sharpness = is_galaxy * clear / (1.0 + (fwhm / (0.7 * radius)) ** 2)
     ratio = _apparent_ratio(latents.axis_ratio, radius, fwhm)
     thin = np.clip((0.55 - ratio) / 0.3, 0.0, 1.0)
     bulge = np.sqrt(np.clip(latents.bulge_fraction, 0.0, 1.0))
@@ -65,7 +68,7 @@ def visible(latents: Latents, telescope: Telescope) -> Visibility:
         axis_ratio=ratio,
         disk=seen(disk_light * latents.is_disk, 0.7 * radius),
         edge_on=seen(thin * disk_light * latents.is_disk, 0.7 * radius),
-        bulge=0.45 + sharpness * (bulge - 0.45),
+        bulge=0.35 + sharpness * (bulge - 0.35),
         boxiness=seen(latents.bulge_boxiness, 0.5 * radius),
         bar=seen(latents.bar_strength / 0.3 * disk_light * face_on, latents.bar_length * scale),
         arms=seen(latents.arm_strength * disk_light * face_on, radius),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from gzfound.draws import stream_key, uniforms
 from gzfound.simulation.calibration import Calibration, load_calibration
@@ -55,9 +55,10 @@ def answer_probabilities(
 
 def skip_probability(latents: Latents, telescope: Telescope, calibration: Calibration) -> Floats:
     """The probability ``(N,)`` that a volunteer who counted clumps skips their symmetry."""
-    raw = raw_opinions(SKIPS_BECAUSE, latents, visible(latents, telescope))["yes"]
-    slope, offset = calibration.line(SKIPS_BECAUSE, "yes")
-    return expit(slope * raw + offset)
+    seen = visible(latents, telescope)
+    raw = raw_opinions(SKIPS_BECAUSE, latents, seen)["yes"]
+    chance: Floats = expit(calibration.log_odds(SKIPS_BECAUSE, "yes", raw, seen.sharpness))
+    return chance
 
 
 def total_classifications(
@@ -100,10 +101,10 @@ def _answers(
     log_odds = np.empty((len(latents), len(question.answers)))
     for column, answer in enumerate(question.answers):
         meaning = meaning_of(concept, answer)
-        slope, offset = calibration.line(concept, meaning)
-        log_odds[:, column] = slope * raw.get(meaning, nothing) + offset
-    odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
+        opinion = raw.get(meaning, nothing)
+        log_odds[:, column] = calibration.log_odds(concept, meaning, opinion, seen.sharpness)
+    probabilities: Floats = softmax(log_odds, axis=1)
+    return probabilities
 
 
 def _vote_chunk(

@@ -11,24 +11,31 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Line = tuple[float, float, float]
 FALLBACK = "gz2"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds ``slope * raw + offset`` by concept and meaning, and how many classify a galaxy.
+    """How to turn raw log-odds into a campaign's, and how many volunteers see a galaxy.
 
-    ``answers[concept][meaning]`` is ``(slope, offset)``; ``totals`` maps a number of volunteers
-    to how often it occurs.
+    ``answers[concept][meaning]`` is ``(slope, offset, haze)``: the log-odds of the answer are
+    ``slope * raw + offset + haze * (1 - sharpness)``, so ``haze`` says what volunteers answer when
+    they cannot see. ``totals`` maps a number of volunteers to how often it occurs.
     """
 
     campaign: str
     totals: Mapping[int, float]
-    answers: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, Line]] = field(default_factory=dict)
 
-    def line(self, concept: str, meaning: str) -> tuple[float, float]:
-        """``(slope, offset)`` of an answer; ``(1, 0)`` where none was fitted."""
-        return self.answers.get(concept, {}).get(meaning, (1.0, 0.0))
+    def log_odds(self, concept: str, meaning: str, raw: Floats, sharpness: Floats) -> Floats:
+        """Calibrated log-odds ``(N,)``; those of slope 1, offset and haze 0 where none was fitted."""
+        slope, offset, haze = self.answers.get(concept, {}).get(meaning, (1.0, 0.0, 0.0))
+        return slope * raw + offset + haze * (1.0 - sharpness)
 
 
 @cache
@@ -43,7 +50,7 @@ def load_calibration(campaign: str) -> Calibration:
         campaign=content["campaign"],
         totals={int(number): float(share) for number, share in content["totals"].items()},
         answers={
-            concept: {meaning: (line[0], line[1]) for meaning, line in answers.items()}
+            concept: {meaning: (line[0], line[1], line[2]) for meaning, line in answers.items()}
             for concept, answers in content["answers"].items()
         },
     )
