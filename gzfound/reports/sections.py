@@ -126,7 +126,8 @@ def add_predictions(
     """Scatter plots a question, then single galaxies (by default four that differ)."""
     plots = {p.question: question_plot(p, min_votes=min_votes) for p in predictions}
     empty = [name for name, plot in plots.items() if plot is None]
-    rows = typical_galaxies(predictions, min(4, len(ids))) if galaxies is None else galaxies
+    known = int((predictions[0].totals > 0).sum())
+    rows = typical_galaxies(predictions, min(4, known)) if galaxies is None else galaxies
     parts: list[Part] = [Group([plot for plot in plots.values() if plot is not None], 280)]
     if empty:
         parts.append(Note(f"No galaxy has {min_votes} votes on: {', '.join(empty)}."))
@@ -134,9 +135,9 @@ def add_predictions(
     parts += [GalaxyPanel(images[row], str(ids[row]), predictions, row) for row in rows]
     report.section(
         "Predictions against votes",
-        f"Points near the dashed line are right; each bar should hold the votes nine times in "
-        f"ten. Plots show galaxies with at least {min_votes} votes on the question. Below, single "
-        "galaxies: questions grow faint where volunteers are unlikely to be asked them.",
+        "Points near the dashed line are right, and nine bars in ten should cross it: those hold "
+        f"the votes. Plots show galaxies with at least {min_votes} votes on the question. Below, "
+        "single galaxies: questions grow faint where volunteers are unlikely to be asked them.",
         *parts,
     )
 
@@ -157,7 +158,9 @@ def add_probes(
         heading,
         "One linear layer, fitted on frozen embeddings to answers that the encoder was never "
         f"taught. Further {best} is better, and intervals that do not overlap are a clear "
-        "difference." + " No model can pass the noise floor, because volunteers are few." * floors,
+        "difference."
+        + " The noise floor is what a perfect model would still get wrong, because volunteers are few."
+        * floors,
         Group(probe_plots(results, metric, lower_is_better=lower_is_better)),
         probe_table(results, metric, lower_is_better=lower_is_better, caption=caption),
     )
@@ -175,7 +178,7 @@ def add_summary(
     """Commands, seconds a stage, and what ran them (by default this machine as it is now)."""
     report.section(
         "How this was made",
-        "The commands below, run in this order on the same data, give this page again.",
+        "What was run, in this order, how long each stage took, and on what.",
         Code("\n".join(commands)),
         Stages(seconds),
         Group(
