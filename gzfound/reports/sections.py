@@ -159,7 +159,7 @@ def add_probes(
         "One linear layer, fitted on frozen embeddings to answers that the encoder was never "
         f"taught. Further {best} is better, and intervals that do not overlap are a clear "
         "difference."
-        + " The noise floor is what a perfect model would still get wrong, because volunteers are few."
+        + " The noise floor is what a perfect model would still get wrong, as volunteers are few."
         * floors,
         Group(probe_plots(results, metric, lower_is_better=lower_is_better)),
         probe_table(results, metric, lower_is_better=lower_is_better, caption=caption),
