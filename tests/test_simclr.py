@@ -48,7 +48,7 @@ def test_loss_and_gradient_equal_the_double_sum() -> None:
     (gradient,) = torch.autograd.grad(loss, projections)
     reference = plain_nt_xent(projections, 0.2)
     (expected,) = torch.autograd.grad(reference, projections)
-    assert float(loss) == pytest.approx(float(reference), rel=1e-5)
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-5)
     torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4)
 
 

@@ -46,7 +46,7 @@ def test_timm_loads_the_same_encoder_without_gzfound(weights: Path) -> None:
     assert torch.equal(plain(images), load_encoder(weights)(images))
     data = timm.data.resolve_data_config(model=plain)
     assert data["input_size"] == (3, 40, 40)
-    assert (data["mean"], data["std"]) == (TRANSFORM.mean, TRANSFORM.std)
+    assert (tuple(data["mean"]), tuple(data["std"])) == (TRANSFORM.mean, TRANSFORM.std)
     assert data["crop_pct"] == 0.8
 
 
