@@ -33,7 +33,7 @@ class Calibration:
     answers: Mapping[str, Mapping[str, Line]] = field(default_factory=dict)
 
     def log_odds(self, concept: str, meaning: str, raw: Floats, sharpness: Floats) -> Floats:
-        """Calibrated log-odds ``(N,)``; those of slope 1, offset and haze 0 where none was fitted."""
+        """Calibrated log-odds ``(N,)``; ``raw`` itself where nothing was fitted."""
         slope, offset, haze = self.answers.get(concept, {}).get(meaning, (1.0, 0.0, 0.0))
         return slope * raw + offset + haze * (1.0 - sharpness)
 
