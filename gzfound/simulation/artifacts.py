@@ -1,0 +1,100 @@
+"""Stars with diffraction spikes, satellite trails and the junk at the edges of mosaics."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gzfound.simulation.canvas import Canvas, GalaxyDraws, column
+from gzfound.simulation.colour import band_weights
+from gzfound.simulation.latents import ARTIFACT, STAR, Latents
+from gzfound.simulation.telescope import Telescope
+
+TRAIL, GLARE, EDGE, JUNK = 0, 1, 2, 3
+_SPIKE_SHARE = 0.02
+_HALO_SHARE = 0.06
+
+
+def artifact_type(draws: GalaxyDraws) -> Tensor:
+    """``(B, 1, 1)``: 0 a trail, 1 a saturated star, 2 the edge of a mosaic, 3 noise and pixels."""
+    return torch.floor(4.0 * draws.uniform("artifact type")[0])
+
+
+def paint_stars(
+    latents: Latents, flux: Tensor, telescope: Telescope, canvas: Canvas, draws: GalaxyDraws
+) -> Tensor:
+    """Surface brightness ``(B, 3, H, W)`` of stars: a point to be blurred, spikes and a halo."""
+    kind = column(latents.kind, draws.device)
+    glaring = (kind == ARTIFACT) & (artifact_type(draws) == GLARE)
+    offset = torch.where(glaring, 0.5 * canvas.field, 0.0) * (draws.uniform("glare", 2) - 0.5)
+    x, y = canvas.x - offset[0], canvas.y - offset[1]
+    brightness = torch.where(kind == STAR, flux, torch.where(glaring, 3e5, 0.0))
+    core = torch.clamp(0.5 * canvas.pixel, min=0.3 * telescope.psf_fwhm)
+    point = torch.exp(-0.5 * (x * x + y * y) / (core * core)) / (2.0 * math.pi * core * core)
+    wings = _spikes(x, y, core, draws) * _SPIKE_SHARE + _halo(x, y, telescope) * _HALO_SHARE
+    light = brightness * ((1.0 - _SPIKE_SHARE - _HALO_SHARE) * point + wings)
+    return light[:, None] * band_weights(column(latents.colour, draws.device))
+
+
+def _halo(x: Tensor, y: Tensor, telescope: Telescope) -> Tensor:
+    """A Moffat halo of unit flux, falling as the cube of the radius."""
+    width = 6.0 * telescope.psf_fwhm
+    squared = 1.0 + (x * x + y * y) / (width * width)
+    return 1.0 / (4.0 * math.pi * width * width) * torch.exp(-1.5 * torch.log(squared)) * 2.0
+
+
+def _spikes(x: Tensor, y: Tensor, core: Tensor, draws: GalaxyDraws) -> Tensor:
+    """Four rays, or eight where two rolls of the telescope were added."""
+    turn = math.pi / 2.0 * draws.uniform("spikes", 2)
+    second = torch.where(turn[1] < 0.5 * math.pi / 2.0, 1.0, 0.0)
+    return _cross(x, y, core, turn[0]) + second * _cross(x, y, core, turn[0] + math.pi / 4.0)
+
+
+def _cross(x: Tensor, y: Tensor, core: Tensor, turn: Tensor) -> Tensor:
+    u = x * torch.cos(turn) + y * torch.sin(turn)
+    v = y * torch.cos(turn) - x * torch.sin(turn)
+    reach = 25.0 * core
+    thin = 0.35 * core
+    ray = torch.zeros_like(u)
+    for along, across in ((u, v), (v, u)):
+        length = torch.sqrt(along * along + core * core)
+        ray = ray + torch.exp(-0.5 * (across / thin) ** 2 - length / reach) / length
+    return ray / (4.0 * 2.5 * thin * 3.0)
+
+
+def paint_trails(latents: Latents, canvas: Canvas, draws: GalaxyDraws) -> Tensor:
+    """Surface brightness ``(B, 3, H, W)`` of satellite trails, each in one exposure's band."""
+    trail = (column(latents.kind, draws.device) == ARTIFACT) & (artifact_type(draws) == TRAIL)
+    place, turn, band, bright = draws.uniform("trail", 4)
+    turn = math.pi * turn
+    distance = canvas.y * torch.cos(turn) - canvas.x * torch.sin(turn)
+    distance = (distance - 0.3 * (place - 0.5) * canvas.field) / (0.012 * canvas.field)
+    light = torch.exp(-0.5 * distance * distance) * (300.0 + 2500.0 * bright) * trail
+    bands = torch.arange(3, device=draws.device)[:, None, None]
+    return light[:, None] * torch.where(bands == torch.floor(3.0 * band)[:, None], 1.0, 0.25)
+
+
+def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) -> Tensor:
+    """Mosaic edges: beyond them no data, near them few exposures and so hot pixels.
+
+    ``bands (B, 3, H, W)`` and ``white (B, 4, H, W)`` normal noise; an edge crosses the pictures
+    of artifacts and of a few galaxies.
+    """
+    artifact = column(latents.kind, draws.device) == ARTIFACT
+    chance, turn, place, hot = draws.uniform("edge", 4)
+    near = (artifact & (artifact_type(draws) >= EDGE)) | (chance < 0.03)
+    side = bands.shape[-1]
+    white = white[..., :side, :side]
+    steps = torch.linspace(-0.5, 0.5, side, device=bands.device)
+    turn = 2.0 * math.pi * turn
+    depth = steps[:, None] * torch.sin(turn) + steps * torch.cos(turn)
+    edge = torch.where(artifact, 0.5 * (place - 0.3), 0.3 + 0.3 * place)
+    beyond = near & (depth > edge)
+    speckle = near & (white[:, 0] > 1.6 + hot) & (depth > edge - 0.6)
+    which = torch.where(white[:, 1] > -0.6, 1, torch.where(white[:, 2] > 0, 2, 0))
+    colours = torch.arange(3, device=bands.device)[:, None, None]
+    hits = (which[:, None] == colours) & speckle[:, None]
+    bands = torch.where(hits, bands + 900.0 * torch.abs(white[:, 3:4]), bands)
+    return torch.where(beyond[:, None], -1e4, bands)

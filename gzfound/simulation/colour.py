@@ -1,0 +1,39 @@
+"""Three bands to a picture: colours of the parts, and the Lupton stretch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SOFTENING = 420.0
+"""Surface brightness, in sky sigmas of a square arcsecond, where linear turns to logarithmic."""
+_GAIN = 92.0
+"""Grey levels a unit of asinh."""
+_PEDESTAL = (7.0, 4.5, 4.5)
+"""Grey levels of the empty sky: JPEGs of Hubble mosaics are faintly red."""
+
+
+def band_weights(colour: Tensor) -> Tensor:
+    """Flux in (red, green, blue) over that in green, shape ``(B, 3, 1, 1)``.
+
+    ``colour (B, 1, 1)`` is in magnitudes between the outer bands.
+    """
+    outer = torch.exp(0.4605 * colour)
+    return torch.stack((outer, torch.ones_like(outer), 1.0 / outer), dim=1)
+
+
+def lupton_rgb(bands: Tensor) -> Tensor:
+    """uint8 picture ``(B, H, W, 3)`` from ``bands (B, 3, H, W)``.
+
+    Lupton et al. 2004, PASP 116, 133: asinh of the mean intensity, ratios of bands kept, and
+    bright pixels scaled down together so that they keep their colour.
+    """
+    intensity = (bands[:, 0] + bands[:, 1] + bands[:, 2]) / 3.0
+    stretched = _GAIN * torch.asinh(intensity / _SOFTENING)
+    tiny = torch.abs(intensity) < 1e-3 * _SOFTENING
+    ratio = torch.where(tiny, _GAIN / _SOFTENING, stretched / torch.where(tiny, 1.0, intensity))
+    levels = bands * ratio[:, None]
+    levels = levels + torch.tensor(_PEDESTAL, device=bands.device)[:, None, None]
+    brightest = torch.maximum(torch.maximum(levels[:, 0], levels[:, 1]), levels[:, 2])
+    levels = levels * (255.0 / torch.clamp(brightest, min=255.0))[:, None]
+    return torch.clamp(torch.round(levels), 0.0, 255.0).to(torch.uint8).permute(0, 2, 3, 1)
