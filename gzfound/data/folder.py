@@ -1,0 +1,199 @@
+"""A folder of images, with or without a table of labels, as a dataset of file paths."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from gzfound.data.skipped import BadInput
+from gzfound.data.table import LabelTable, find_table, read_table
+from gzfound.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+FITS_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".fts")
+
+Match = tuple[int, str]
+
+
+def load_folder(
+    source: Path,
+    config: str | None,
+    split: str | None,
+    *,
+    table: str | Path | None,
+    bad: BadInput,
+) -> Dataset | DatasetDict:
+    """A folder of images, or the images that a table names, as one split ``train``.
+
+    Arguments and result are those of :func:`gzfound.load_dataset`. Only paths are stored.
+
+    Raises:
+        DataError: no images, or table and images do not belong together.
+    """
+    if config not in (None, "default"):
+        raise DataError(f"{source}: config '{config}' not found; a folder of images has none")
+    named = source.is_file()
+    folder = source.parent if named else source
+    images = list_images(folder)
+    if not images:
+        raise DataError(f"{folder}: no images in it ({', '.join(IMAGE_ENDINGS)}, or FITS)")
+    path = source if named else _table_path(folder, table)
+    if path is None:
+        columns = _without_table(images, bad)
+    else:
+        columns = _with_table(folder, images, read_table(path), bad, leave_out_others=named)
+    return _pick_split(_to_dataset(folder, columns), source, split)
+
+
+def list_images(folder: Path) -> list[str]:
+    """Paths of the images under a folder, relative to it, sorted; hidden ones are passed over."""
+    found = []
+    for place, subfolders, files in os.walk(folder, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        inside = PurePath(place).relative_to(folder)
+        for name in files:
+            if name[0] != "." and name.lower().endswith(IMAGE_ENDINGS + FITS_ENDINGS):
+                found.append((inside / name).as_posix())
+    return sorted(found)
+
+
+def id_of(path: str) -> str:
+    """The ``id_str`` of an image without a table: its relative path without the suffix."""
+    ending = next(e for e in (*FITS_ENDINGS, PurePath(path).suffix) if path.endswith(e))
+    return path[: -len(ending)]
+
+
+def _table_path(folder: Path, table: str | Path | None) -> Path | None:
+    if table is None:
+        return None
+    if table == "auto":
+        return find_table(folder)
+    path = Path(table).expanduser()
+    if not path.is_file():
+        raise DataError(f"table '{table}': no such file")
+    return path
+
+
+def _without_table(images: Sequence[str], bad: BadInput) -> dict[str, Any]:
+    first: dict[str, str] = {}
+    for path in images:
+        name = id_of(path)
+        if name in first:
+            reason = f"id_str '{name}' is shared by {first[name]} and {path}; rename one"
+            bad.meet(name, DataError(reason))
+            continue
+        first[name] = path
+    return {"image": list(first.values()), "id_str": list(first)}
+
+
+def _with_table(
+    folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
+) -> dict[str, Any]:
+    matches = _match(folder, images, table, bad)
+    if not leave_out_others:
+        _check_unlisted(images, {path for _, path in matches}, table.path, bad)
+    matches = _drop_repeats(matches, table, bad)
+    columns = table.columns.take([row for row, _ in matches])
+    ids = [table.ids[row] if table.ids else id_of(path) for row, path in matches]
+    labels = {
+        name: columns.column(name)
+        for name in columns.column_names
+        if name not in ("image", "id_str")
+    }
+    return {"image": [path for _, path in matches], "id_str": ids, **labels}
+
+
+def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) -> list[Match]:
+    """Row and image of each row whose image is there."""
+    index = _index(images)
+    matches, missing = [], []
+    for row, name in enumerate(table.names):
+        key = PurePath(name)
+        if key.is_absolute() and key.is_relative_to(folder.absolute()):
+            key = key.relative_to(folder.absolute())
+        found = index.get(key.as_posix(), [])
+        if len(found) > 1:
+            reason = f"row {row + 1} names '{name}', which fits {found[0]} and {found[1]}"
+            bad.meet(name, DataError(f"{table.path}: {reason}"))
+        elif found:
+            matches.append((row, found[0]))
+        else:
+            missing.append((row, name))
+    if missing and not bad.skip:
+        row, name = missing[0]
+        raise DataError(
+            f"{table.path}: {len(missing)} of {len(table.names)} rows name an image that is not in "
+            f"{folder}, first '{name}' in row {row + 1}; on_error='skip' leaves them out"
+        )
+    for row, name in missing:
+        bad.meet(name, DataError(f"{table.path}: row {row + 1} names a missing image '{name}'"))
+    return matches
+
+
+def _index(images: list[str]) -> dict[str, list[str]]:
+    """Images by everything a table may call them; a full relative path wins over the rest."""
+    index: dict[str, list[str]] = defaultdict(list)
+    for path in images:
+        for key in {id_of(path), PurePath(path).name, PurePath(id_of(path)).name} - {path}:
+            index[key].append(path)
+    index.update({path: [path] for path in images})
+    return index
+
+
+def _check_unlisted(images: list[str], used: set[str], table: Path, bad: BadInput) -> None:
+    unlisted = [path for path in images if path not in used]
+    if unlisted and not bad.skip:
+        raise DataError(
+            f"{table}: {len(unlisted)} of {len(images)} images have no row, first {unlisted[0]}; "
+            f"load {table} itself for those with a row, or pass table=None for all without labels"
+        )
+    for path in unlisted:
+        bad.meet(id_of(path), DataError(f"{table}: no row for the image {path}"))
+
+
+def _drop_repeats(matches: list[Match], table: LabelTable, bad: BadInput) -> list[Match]:
+    first: dict[str, int] = {}
+    kept = []
+    for row, path in matches:
+        name = table.ids[row] if table.ids else id_of(path)
+        if name in first:
+            reason = f"id_str '{name}' is repeated in rows {first[name] + 1} and {row + 1}"
+            bad.meet(name, DataError(f"{table.path}: {reason}; keep one row an image"))
+            continue
+        first[name] = row
+        kept.append((row, path))
+    return kept
+
+
+def _to_dataset(folder: Path, columns: dict[str, Any]) -> Dataset:
+    import datasets
+    import pyarrow as pa
+
+    root = folder.absolute()
+    paths = pa.array([str(root / path) for path in columns["image"]], pa.string())
+    ids = pa.array(columns["id_str"], pa.string())
+    table = pa.table({**columns, "image": paths, "id_str": ids})
+    features = datasets.Features.from_arrow_schema(table.schema.remove_metadata())
+    features["image"] = datasets.Image()
+    arrays = {name: table.column(name) for name in table.column_names}
+    return datasets.Dataset.from_dict(arrays, features, split=datasets.Split.TRAIN)
+
+
+def _pick_split(dataset: Any, source: Path, split: str | None) -> Dataset | DatasetDict:
+    from datasets import DatasetDict, ReadInstruction
+
+    if split is None:
+        return DatasetDict({"train": dataset})
+    try:
+        (part,) = ReadInstruction.from_spec(split).to_absolute({"train": len(dataset)})
+    except (AssertionError, ValueError) as error:
+        raise DataError(
+            f"{source}: split '{split}' not found; a folder has one, train (or train[:100])"
+        ) from error
+    return dataset.select(range(part.from_, part.to))

@@ -1,0 +1,151 @@
+"""One function for every kind of galaxy dataset: hub name, local directory, folder of images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gzfound.data.folder import load_folder
+from gzfound.data.skipped import BadInput
+from gzfound.data.table import is_table, shorten
+from gzfound.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def load_dataset(
+    source: str | Path,
+    config: str | None = None,
+    split: str | None = None,
+    *,
+    table: str | Path | None = "auto",
+    on_error: str = "raise",
+    errors_path: str | Path | None = None,
+) -> Dataset | DatasetDict:
+    """Load a galaxy dataset.
+
+    Args:
+        source: one of a hub name (``mwalmsley/gz_hubble``); a directory in the layout of the hub
+            (``README.md``, ``data/train-*.parquet``); a folder of images, flat or nested; or a
+            CSV or Parquet table of image files, which then says which images are loaded.
+        config: configuration of a hub dataset or directory, such as ``tiny``.
+        split: one split, or a slice of one such as ``train[:100]``. A folder has one: ``train``.
+        table: for a folder of images, its table of labels: ``auto`` takes the only CSV or Parquet
+            file directly inside the folder, if any; None ignores it.
+        on_error: for a folder, ``raise``, or ``skip`` to leave out rows without a file, images
+            without a row and repeated ids (the first is kept).
+        errors_path: JSON-lines file that gains ``id_str`` and ``reason`` of what was left out.
+
+    Returns:
+        A ``datasets.Dataset`` if ``split`` is given, else a ``datasets.DatasetDict``; column
+        ``image`` is a ``datasets.Image``, column ``id_str`` holds unique strings.
+
+    Raises:
+        DataError: the source cannot be found, reached or understood.
+    """
+    bad = BadInput(on_error, errors_path)
+    path = Path(source).expanduser()
+    if path.is_dir() and is_hub_layout(path):
+        return _load_published(str(path.absolute()), str(source), config, split)
+    if path.is_dir() or (path.is_file() and is_table(path)):
+        return load_folder(path, config, split, table=table, bad=bad)
+    if path.exists():
+        raise DataError(f"{source}: neither a folder nor a CSV or Parquet table")
+    if not _HUB_NAME.fullmatch(str(source)):
+        raise DataError(f"{source}: no such folder or table, nor a hub name such as owner/name")
+    return _load_published(str(source), str(source), config, split)
+
+
+def is_hub_layout(folder: Path) -> bool:
+    """Whether a folder is a dataset in the layout of the hub: Parquet in ``data``, or a card."""
+    if any(folder.glob("data/*.parquet")):
+        return True
+    card = folder / "README.md"
+    if not card.is_file():
+        return False
+    matter = card.read_text(encoding="utf-8", errors="replace").split("---")
+    return len(matter) > 2 and bool(re.search(r"^(configs|dataset_info):", matter[1], re.M))
+
+
+def _load_published(
+    path: str, source: str, config: str | None, split: str | None
+) -> Dataset | DatasetDict:
+    import datasets
+
+    from gzfound.data.hub import explain
+
+    local = Path(path).is_absolute()
+    try:
+        with _quiet_bars(local):
+            loaded = datasets.load_dataset(path, config, split=split)
+    except Exception as error:  # every failure of datasets and of its network stack becomes a line
+        raise explain(error, source, local=local) from error
+    if isinstance(loaded, datasets.DatasetDict):
+        return datasets.DatasetDict({name: _checked(part) for name, part in loaded.items()})
+    return _checked(loaded)
+
+
+@contextmanager
+def _quiet_bars(quiet: bool) -> Iterator[None]:
+    """No progress bars for local files; downloads keep theirs."""
+    import datasets
+
+    quiet = quiet and not datasets.are_progress_bars_disabled()
+    if quiet:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if quiet:
+            datasets.enable_progress_bars()
+
+
+def _checked(dataset: Any) -> Dataset:
+    """The dataset with ``image`` as images and ``id_str`` as unique strings."""
+    import datasets
+    import pyarrow.compute as pc
+
+    where = f"split '{dataset.split}'"
+    for column in ("image", "id_str"):
+        if column not in dataset.column_names:
+            found = shorten(dataset.column_names)
+            raise DataError(f"{where}: column '{column}' is missing; found {found}")
+    if not isinstance(dataset.features["image"], datasets.Image):
+        dataset = _as_images(dataset, where)
+    ids = dataset.data.column("id_str")
+    if str(ids.type) not in ("string", "large_string"):
+        order = dataset.column_names
+        text = ids.cast("string").to_pylist()
+        dataset = dataset.remove_columns("id_str").add_column("id_str", text).select_columns(order)
+        ids = dataset.data.column("id_str")
+    if ids.null_count:
+        raise DataError(f"{where}: column 'id_str' is empty in {ids.null_count} rows")
+    if pc.count_distinct(ids).as_py() < len(ids):
+        raise DataError(f"{where}: {_first_repeat(ids.to_pylist())}")
+    return dataset
+
+
+def _as_images(dataset: Any, where: str) -> Any:
+    import datasets
+    import pyarrow as pa
+
+    try:
+        return dataset.cast_column("image", datasets.Image())
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        kind = dataset.data.schema.field("image").type
+        raise DataError(f"{where}: column 'image' must hold images; it holds {kind}") from error
+
+
+def _first_repeat(ids: list[str]) -> str:
+    seen: dict[str, int] = {}
+    for row, name in enumerate(ids, start=1):
+        if name in seen:
+            return f"id_str '{name}' is repeated in rows {seen[name]} and {row}"
+        seen[name] = row
+    return "no id_str is repeated"
