@@ -199,11 +199,12 @@ def _image_column(values: Any, ids: Any) -> Any:
     files = _array(values)
     if files.type == _IMAGE:
         return files
-    paths = [f"{name}{_suffix(data)}" for name, data in zip(ids, values, strict=True)]
+    names, contents = _array(ids).to_pylist(), files.to_pylist()
+    paths = [f"{name}{_suffix(data)}" for name, data in zip(names, contents, strict=True)]
     return pa.StructArray.from_arrays(
-        [files.cast(pa.binary()), pa.array(paths, pa.string())], fields=list(_IMAGE)
+        [pa.array(contents, pa.binary()), pa.array(paths, pa.string())], fields=list(_IMAGE)
     )
 
 
-def _suffix(data: Any) -> str:
-    return ".png" if bytes(data[:4]) == b"\x89PNG" else ".jpg"
+def _suffix(data: bytes) -> str:
+    return ".png" if data[:4] == b"\x89PNG" else ".jpg"
