@@ -1,5 +1,55 @@
-"""Simulated galaxies with simulated volunteers, whose truth is known."""
+"""Simulated galaxies and volunteers: the data set that needs no download.
 
-from gzfound.simulation.dataset import read_truth, simulate_dataset
+The names are imported on first use: ``import gzfound.simulation`` loads neither torch nor cv2.
+"""
 
-__all__ = ["read_truth", "simulate_dataset"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gzfound.simulation.dataset import read_truth, simulate_dataset
+    from gzfound.simulation.latents import Latents
+    from gzfound.simulation.population import sample_population
+    from gzfound.simulation.telescope import Telescope, telescope_for
+    from gzfound.simulation.visibility import Visibility, visible
+    from gzfound.simulation.volunteers import answer_probabilities, vote
+
+_HOME = {
+    "Latents": "gzfound.simulation.latents",
+    "Telescope": "gzfound.simulation.telescope",
+    "Visibility": "gzfound.simulation.visibility",
+    "answer_probabilities": "gzfound.simulation.volunteers",
+    "read_truth": "gzfound.simulation.dataset",
+    "sample_population": "gzfound.simulation.population",
+    "simulate_dataset": "gzfound.simulation.dataset",
+    "telescope_for": "gzfound.simulation.telescope",
+    "visible": "gzfound.simulation.visibility",
+    "vote": "gzfound.simulation.volunteers",
+}
+
+__all__ = [
+    "Latents",
+    "Telescope",
+    "Visibility",
+    "answer_probabilities",
+    "read_truth",
+    "sample_population",
+    "simulate_dataset",
+    "telescope_for",
+    "visible",
+    "vote",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gzfound.simulation' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,14 +4,16 @@
     OUT/truth.parquet                            the latents and true answer probabilities
 
 Galaxies are made in batches, so memory stays flat; every galaxy depends only on its number and
-the seed, so the files are the same for any batch size or number of threads.
+the seed, so the files are the same for any number of threads.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,10 @@ JPEG_QUALITY = 90
 SPLITS = {"train": 0.8, "test": 0.2}
 LEAST_GALAXIES = 20
 IMAGE_SIZES = (16, 1024)
+BATCH = 32
+"""Galaxies painted in one go by one thread."""
 TRUTH_FILE = "truth.parquet"
 _TRUTH_ROWS = 5000
-_ROWS_A_TASK = 32
 
 
 def simulate_dataset(
@@ -51,7 +54,6 @@ def simulate_dataset(
     image_size: int = 128,
     seed: int = 0,
     campaign: str = "gz_hubble",
-    batch_size: int = 256,
     threads: int = 2,
     device: str = "cpu",
     overwrite: bool = False,
@@ -66,40 +68,23 @@ def simulate_dataset(
         ConfigError: an option is out of range, the campaign cannot be simulated, or ``output``
             is in use.
     """
-    _check_options(galaxies, image_size, seed, batch_size, threads)
+    _check_options(galaxies, image_size, seed, threads)
     telescope_for(campaign)
     card = _card(galaxies, image_size, seed, campaign)
+    paint = partial(_paint, image_size=image_size, seed=seed, campaign=campaign, device=device)
     with (
         dataset_writer(output, card, overwrite=overwrite) as writer,
         _painters(threads) as pool,
     ):
-        for start in range(0, galaxies, batch_size):
-            numbers = np.arange(start, min(start + batch_size, galaxies))
-            parts = np.split(numbers, range(_ROWS_A_TASK, len(numbers), _ROWS_A_TASK))
-            tasks = [
-                pool.submit(_encoded_images, part, image_size, seed, campaign, device)
-                for part in parts
-            ]
+        for numbers, images in _in_order(pool, 2 * threads, galaxies, paint):
             labels = _labels(numbers, seed, campaign)
-            images = pa.array([image for task in tasks for image in task.result()], pa.binary())
-            table = pa.table({"image": images, **labels})
+            table = pa.table({"image": pa.array(images, pa.binary()), **labels})
             for split, rows in split_by_id(labels["id_str"], SPLITS).items():
                 writer.write(split, table.take(pa.array(rows)))
             if progress:
                 progress(len(numbers))
         _write_truth(writer.folder / TRUTH_FILE, galaxies, seed, campaign)
     return Path(output)
-
-
-@contextmanager
-def _painters(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each render with one core: twice as fast as rendering with all cores in turn."""
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
@@ -132,15 +117,12 @@ def galaxy_names(numbers: Integers, seed: int, campaign: str) -> list[str]:
     return [f"{campaign}-{seed}-{number:08d}" for number in numbers.tolist()]
 
 
-def _check_options(
-    galaxies: int, image_size: int, seed: int, batch_size: int, threads: int
-) -> None:
+def _check_options(galaxies: int, image_size: int, seed: int, threads: int) -> None:
     low, high = IMAGE_SIZES
     allowed = {
         "galaxies": (galaxies, galaxies >= LEAST_GALAXIES, f"at least {LEAST_GALAXIES}"),
         "image_size": (image_size, low <= image_size <= high, f"{low} to {high}"),
         "seed": (seed, seed >= 0, "0 or more"),
-        "batch_size": (batch_size, batch_size >= 1, "1 or more"),
         "threads": (threads, threads >= 1, "1 or more"),
     }
     for option, (value, good, wanted) in allowed.items():
@@ -148,8 +130,37 @@ def _check_options(
             raise ConfigError(f"{option} {value} is out of range: {wanted}")
 
 
-def _encoded_images(
-    numbers: Integers, image_size: int, seed: int, campaign: str, device: str
+@contextmanager
+def _painters(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each render on one core: faster than one that renders on all of them."""
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    ahead: int,
+    galaxies: int,
+    paint: Callable[[Integers], list[bytes]],
+) -> Iterator[tuple[Integers, list[bytes]]]:
+    """Galaxy numbers and images, a batch at a time, with ``ahead`` more batches being painted."""
+    waiting: deque[tuple[Integers, Future[list[bytes]]]] = deque()
+    for start in range(0, galaxies, BATCH):
+        numbers = np.arange(start, min(start + BATCH, galaxies))
+        waiting.append((numbers, pool.submit(paint, numbers)))
+        if len(waiting) > ahead:
+            ready, task = waiting.popleft()
+            yield ready, task.result()
+    for ready, task in waiting:
+        yield ready, task.result()
+
+
+def _paint(
+    numbers: Integers, *, image_size: int, seed: int, campaign: str, device: str
 ) -> list[bytes]:
     latents = sample_population(numbers, seed, campaign)
     images = render(latents, image_size, telescope_for(campaign), seed, device=device)
