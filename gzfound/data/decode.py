@@ -83,10 +83,9 @@ def square_resize(pixels: Pixels, size: int, crop: float = 1.0) -> Pixels:
     square = pixels[top : top + side, left : left + side]
     if side == size:
         return square.copy()
-    image = from_numpy(np.require(square, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    image = from_numpy(np.require(square[None], requirements=["C", "W"])).permute(0, 3, 1, 2)
     small = interpolate(image, size=(size, size), mode="bilinear", antialias=True)
-    result: Pixels = small[0].permute(1, 2, 0).contiguous().numpy()
-    return result
+    return np.ascontiguousarray(small.permute(0, 2, 3, 1).numpy()[0])
 
 
 def check_geometry(size: int, crop: float) -> None:

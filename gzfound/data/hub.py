@@ -65,9 +65,8 @@ def _hub_reason(chain: list[BaseException], text: str, source: str) -> str | Non
             "no such folder here, and not on the hub or private; check the name, "
             "or log in with `hf auth login`"
         )
-    lost = ("ConnectError", "ConnectTimeout", "ReadTimeout", "ReadError", "OfflineModeIsEnabled")
     if any_is(ConnectionError, TimeoutError, LocalEntryNotFoundError) or any(
-        type(link).__name__ in lost for link in chain
+        kind.__name__ == "TransportError" for link in chain for kind in type(link).__mro__
     ):
         return (
             "no such folder here, and the hub cannot be reached; connect (unset HF_HUB_OFFLINE), "
