@@ -135,7 +135,9 @@ def check_output(output: Path, overwrite: bool) -> None:
             raise ConfigError(f"output '{output}': the folder '{output.parent}' does not exist")
         return
     if not overwrite:
-        raise ConfigError(f"output '{output}' is not empty: choose another, or ask to overwrite it")
+        raise ConfigError(
+            f"output '{output}' is not empty: choose another, or overwrite it (overwrite=True)"
+        )
     if not (output / "README.md").is_file() or not (output / FOLDERS["default"]).is_dir():
         raise ConfigError(
             f"output '{output}' is not a dataset (no README.md and data/): "
