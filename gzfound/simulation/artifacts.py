@@ -10,11 +10,12 @@ from torch import Tensor
 from gzfound.simulation.canvas import Canvas, GalaxyDraws, column
 from gzfound.simulation.colour import band_weights
 from gzfound.simulation.latents import ARTIFACT, STAR, Latents
+from gzfound.simulation.psf import gaussian_blur
 from gzfound.simulation.telescope import Telescope
 
 TRAIL, GLARE, EDGE, JUNK = 0, 1, 2, 3
 _SPIKE_SHARE = 0.02
-_HALO_SHARE = 0.06
+_HALO_SHARE = 0.04
 
 
 def artifact_type(draws: GalaxyDraws) -> Tensor:
@@ -30,7 +31,7 @@ def paint_stars(
     glaring = (kind == ARTIFACT) & (artifact_type(draws) == GLARE)
     offset = torch.where(glaring, 0.5 * canvas.field, 0.0) * (draws.uniform("glare", 2) - 0.5)
     x, y = canvas.x - offset[0], canvas.y - offset[1]
-    brightness = torch.where(kind == STAR, flux, torch.where(glaring, 3e5, 0.0))
+    brightness = torch.where(kind == STAR, flux, torch.where(glaring, 3e4, 0.0))
     core = torch.clamp(0.5 * canvas.pixel, min=0.3 * telescope.psf_fwhm)
     point = torch.exp(-0.5 * (x * x + y * y) / (core * core)) / (2.0 * math.pi * core * core)
     wings = _spikes(x, y, core, draws) * _SPIKE_SHARE + _halo(x, y, telescope) * _HALO_SHARE
@@ -85,6 +86,8 @@ def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) ->
     artifact = column(latents.kind, draws.device) == ARTIFACT
     chance, turn, place, hot = draws.uniform("edge", 4)
     near = (artifact & (artifact_type(draws) >= EDGE)) | (chance < 0.03)
+    if not bool(near.any()):
+        return bands
     side = bands.shape[-1]
     white = white[..., :side, :side]
     steps = torch.linspace(-0.5, 0.5, side, device=bands.device)
@@ -95,6 +98,6 @@ def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) ->
     speckle = near & (white[:, 0] > 1.6 + hot) & (depth > edge - 0.6)
     which = torch.where(white[:, 1] > -0.6, 1, torch.where(white[:, 2] > 0, 2, 0))
     colours = torch.arange(3, device=bands.device)[:, None, None]
-    hits = (which[:, None] == colours) & speckle[:, None]
-    bands = torch.where(hits, bands + 900.0 * torch.abs(white[:, 3:4]), bands)
+    hits = ((which[:, None] == colours) & speckle[:, None]) * torch.abs(white[:, 3:4])
+    bands = bands + 4000.0 * gaussian_blur(hits, torch.full_like(edge, 0.6))
     return torch.where(beyond[:, None], -1e4, bands)

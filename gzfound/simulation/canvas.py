@@ -75,6 +75,17 @@ def column(values: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[
     return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(device)[:, None, None]
 
 
+class Columns:
+    """The latents as float32 columns: ``columns.redshift`` is a tensor ``(B, 1, 1)``."""
+
+    def __init__(self, latents: Latents, device: torch.device) -> None:
+        self._latents = latents
+        self._device = device
+
+    def __getattr__(self, name: str) -> Tensor:
+        return column(getattr(self._latents, name), self._device)
+
+
 @dataclass(frozen=True)
 class GalaxyDraws:
     """Random numbers of the galaxies ``ids``: the same for a galaxy in any batch."""

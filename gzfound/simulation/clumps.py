@@ -57,7 +57,7 @@ def clump_positions(
 def clump_fluxes(count: Tensor, symmetric: Tensor, draws: GalaxyDraws) -> Tensor:
     """Shares of the clump light, ``(MOST_CLUMPS, B, 1, 1)``, that sum to 1 over the clumps."""
     order = torch.arange(MOST_CLUMPS, device=count.device)[:, None, None, None]
-    scatter = torch.where(symmetric, 0.08, 0.45)
+    scatter = torch.where(symmetric, 0.1, 0.6)
     weight = torch.exp(scatter * draws.normal("clump flux", MOST_CLUMPS))
     weight = torch.where(order < count, weight, 0.0)
     total = torch.zeros_like(weight[0])
@@ -66,12 +66,17 @@ def clump_fluxes(count: Tensor, symmetric: Tensor, draws: GalaxyDraws) -> Tensor
     return weight / total
 
 
+def _knot(x: Tensor, y: Tensor, size: Tensor) -> Tensor:
+    radius = torch.sqrt(x * x + y * y + 0.1 * size * size)
+    return profiles.exponential(radius, size, torch.ones_like(size))
+
+
 def paint_clumps(
     x: Tensor, y: Tensor, positions: tuple[Tensor, Tensor], fluxes: Tensor, sizes: Tensor
 ) -> Tensor:
-    """Surface brightness ``(B, H, W)`` of round clumps; ``sizes (MOST_CLUMPS, B, 1, 1)``."""
+    """Surface brightness ``(B, H, W)`` of clumps with a bright core; ``sizes (MOST_CLUMPS, B, 1, 1)``."""
     light = torch.zeros_like(x)
     for clump in range(MOST_CLUMPS):
         dx, dy = x - positions[0][clump], y - positions[1][clump]
-        light = light + fluxes[clump] * profiles.gaussian(dx, dy, sizes[clump])
+        light.addcmul_(fluxes[clump], _knot(dx, dy, sizes[clump]))
     return light

@@ -5,21 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SOFTENING = 420.0
+_SOFTENING = 270.0
 """Surface brightness, in sky sigmas of a square arcsecond, where linear turns to logarithmic."""
-_GAIN = 92.0
+_GAIN = 48.0
 """Grey levels a unit of asinh."""
-_PEDESTAL = (7.0, 4.5, 4.5)
+_PEDESTAL = (8.0, 5.5, 5.5)
 """Grey levels of the empty sky: JPEGs of Hubble mosaics are faintly red."""
 
 
-def band_weights(colour: Tensor) -> Tensor:
+def band_weights(colour: Tensor, bend: Tensor | float = 0.0) -> Tensor:
     """Flux in (red, green, blue) over that in green, shape ``(B, 3, 1, 1)``.
 
-    ``colour (B, 1, 1)`` is in magnitudes between the outer bands.
+    ``colour (B, 1, 1)`` is in magnitudes between the outer bands; ``bend`` is how much the middle
+    one is brighter than between them: a break in the spectrum bluewards of it makes it so.
     """
-    outer = torch.exp(0.4605 * colour)
-    return torch.stack((outer, torch.ones_like(outer), 1.0 / outer), dim=1)
+    red = torch.exp(0.9210 * (0.5 * colour - bend))
+    blue = torch.exp(-0.9210 * (0.5 * colour + bend))
+    return torch.stack((red, torch.ones_like(red), blue), dim=1)
 
 
 def lupton_rgb(bands: Tensor) -> Tensor:

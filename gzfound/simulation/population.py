@@ -44,7 +44,7 @@ class _Selection:
 
 
 _SELECTIONS = {
-    "gz_hubble": _Selection(23.5, 1.5, 16.5, 0.62, 0.045, 0.02),
+    "gz_hubble": _Selection(23.4, 1.8, 16.5, 0.6, 0.045, 0.02),
     "gz2": _Selection(17.3, 0.9, 13.0, 0.08, 0.01, 0.015),
 }
 
@@ -75,7 +75,7 @@ def sample_population(galaxy_ids: npt.ArrayLike, seed: int, campaign: str = "gz_
     radius = _effective_radius(luminosity, redshift, is_disk, draw("size"))
     is_galaxy = kind == GALAXY
     radius = np.where(is_galaxy, np.clip(radius, 0.6 * telescope.psf_fwhm, None), 0.0)
-    magnitude = np.where(kind == STAR, magnitude - 1.0, magnitude)
+    magnitude = np.where(kind == STAR, np.clip(magnitude, 18.0, None), magnitude)
     is_disk = is_disk & is_galaxy
     body = _body(draw, is_disk, is_galaxy, redshift)
     thin_radius = np.where(is_galaxy, radius, telescope.psf_fwhm)
@@ -115,8 +115,8 @@ def _luminosity(magnitude: Floats, redshift: Floats) -> Floats:
 def _effective_radius(
     luminosity: Floats, redshift: Floats, is_disk: Flags, uniform: Floats
 ) -> Floats:
-    disk = 5.2 * luminosity**0.27 * (1.0 + redshift) ** -0.75
-    elliptical = 3.6 * luminosity**0.6 * (1.0 + redshift) ** -1.5
+    disk = 5.4 * luminosity**0.27 * (1.0 + redshift) ** -0.75
+    elliptical = 4.2 * luminosity**0.6 * (1.0 + redshift) ** -1.5
     kiloparsecs = np.where(is_disk, disk, elliptical) * 10.0 ** (0.15 * _normal(uniform))
     angular_distance = np.interp(redshift, _REDSHIFTS, _COMOVING) / (1.0 + redshift)
     return np.clip(206.265 * kiloparsecs / angular_distance, 0.0, 30.0)
@@ -135,7 +135,7 @@ def _body(
     round_ratio = np.clip(1.0 - 0.3 * np.abs(_normal(draw("ellipticity"))), 0.3, 1.0)
     bulge_ratio = np.sqrt(0.36 + 0.64 * np.cos(inclination) ** 2)
     ratio = np.where(is_disk, disk_ratio + bulge**1.5 * (bulge_ratio - disk_ratio), round_ratio)
-    sersic = np.where(is_disk, 1.0 + 2.5 * draw("sersic"), 2.0 + 3.5 * draw("sersic"))
+    sersic = np.where(is_disk, 1.0 + 2.5 * draw("sersic"), 1.6 + 3.0 * draw("sersic"))
     boxy = np.where(draw("boxy") < 0.12, 0.5 + 0.5 * draw("boxiness"), 0.0)
     return {
         "axis_ratio": np.where(is_galaxy, ratio, 1.0),
@@ -158,7 +158,7 @@ def _arms_and_bars(
         "bar_length": 0.7 + 0.9 * draw("bar length"),
         "arm_strength": np.where(armed, 0.25 + 0.75 * draw("arm strength"), 0.0),
         "arm_count": _choice(draw("arm count"), (0.07, 0.6, 0.14, 0.08, 0.07, 0.04)),
-        "pitch_angle": np.clip(18.0 * np.exp(0.4 * _normal(draw("pitch"))), 8.0, 40.0),
+        "pitch_angle": np.clip(20.0 * np.exp(0.4 * _normal(draw("pitch"))), 8.0, 40.0),
         "ring_strength": np.where(ringed, 0.2 + 0.8 * draw("ring strength"), 0.0),
     }
 
@@ -198,10 +198,10 @@ def _colour(
 ) -> Floats:
     """Old stars redden with redshift as the 4000 A break moves through the bands."""
     scatter = _normal(uniform)
-    old = 0.35 + 1.5 * np.clip(redshift, 0.0, 1.2) + 0.12 * scatter
-    young = -0.15 + 0.75 * np.clip(redshift, 0.0, 0.8) + 0.9 * bulge + 0.35 * scatter
+    old = 0.25 + 1.1 * np.clip(redshift, 0.0, 1.2) + 0.15 * scatter
+    young = 0.1 + 0.65 * np.clip(redshift, 0.0, 0.8) + 0.9 * bulge + 0.35 * scatter
     colour = np.where(is_disk, young, old)
-    star = 0.4 + 0.9 * scatter
+    star = np.clip(0.6 + 0.7 * scatter, -0.4, 2.0)
     return np.where(kind == GALAXY, colour, star)
 
 

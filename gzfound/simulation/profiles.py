@@ -32,13 +32,14 @@ def elliptical_radius(x: Tensor, y: Tensor, axis_ratio: Tensor, softening: Tenso
 def boxy_radius(
     x: Tensor, y: Tensor, axis_ratio: Tensor, boxiness: Tensor, softening: Tensor
 ) -> Tensor:
-    """As ``elliptical_radius``, with boxy isophotes: ``|x|^c + |y/q|^c = r^c``, c = 2 to 4."""
-    power = 2.0 + 2.0 * boxiness
-    half = 0.5 * power
-    squared = softening * softening
-    a = torch.exp(half * torch.log(x * x + squared))
-    b = torch.exp(half * torch.log((y / axis_ratio) ** 2 + squared))
-    return torch.exp(torch.log(a + b) / power)
+    """As ``elliptical_radius``, with isophotes from ellipses (``boxiness`` 0) to rounded boxes (1).
+
+    They are ``x^4 + 2 (1 - boxiness) x^2 y^2 + y^4 = r^4``, with y in units of the axis ratio.
+    """
+    x2 = x * x + softening * softening
+    y2 = (y / axis_ratio) ** 2
+    total = x2 + y2
+    return torch.sqrt(torch.sqrt(total * total - 2.0 * boxiness * x2 * y2))
 
 
 def sersic(radius: Tensor, effective_radius: Tensor, index: Tensor, axis_ratio: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
+_COARSE = 4
 _PIXEL_SIGMA = 1.0 / math.sqrt(12.0)
 
 
@@ -32,10 +33,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
         side = images.shape[dimension]
         images = padded.narrow(dimension, radius, side) * weights[:, radius]
         for tap in range(1, radius + 1):
-            pair = padded.narrow(dimension, radius - tap, side) + padded.narrow(
-                dimension, radius + tap, side
-            )
-            images = images + pair * weights[:, radius + tap]
+            before = padded.narrow(dimension, radius - tap, side)
+            after = padded.narrow(dimension, radius + tap, side)
+            images.addcmul_(before + after, weights[:, radius + tap])
     return images
 
 
@@ -45,10 +45,10 @@ def telescope_blur(
     """Blur ``images (B, C, H, W)`` as a telescope does.
 
     ``fwhm`` is in arcseconds and ``pixel (B, 1, 1)`` in arcseconds a pixel; ``wing_fraction``
-    of the light goes to wings that are ``wing_scale`` times wider, made at half resolution.
+    of the light goes to wings that are ``wing_scale`` times wider, made with coarser pixels.
     """
     sigma = fwhm / _FWHM / pixel
     core = gaussian_blur(images, torch.sqrt(sigma * sigma + _PIXEL_SIGMA**2))
-    coarse = gaussian_blur(F.avg_pool2d(images, 2), 0.5 * wing_scale * sigma)
-    wings = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
-    return (1.0 - wing_fraction) * core + wing_fraction * wings
+    coarse = gaussian_blur(F.avg_pool2d(images, _COARSE), wing_scale * sigma / _COARSE)
+    wings = F.interpolate(coarse, scale_factor=_COARSE, mode="bilinear", align_corners=False)
+    return torch.lerp(core, wings, wing_fraction)

@@ -60,11 +60,11 @@ def flocculence(plane: DiskPlane, pitch: Tensor, draws: GalaxyDraws) -> Tensor:
         for name in ("kind", "angular", "shear", "radial", "start")
     )
     number = torch.floor(2.0 + 12.0 * angular)
-    trailing = -number / torch.tan(pitch) * (0.6 + 0.8 * shear)
+    trailing = torch.clamp(-number / torch.tan(pitch) * (0.5 + 0.7 * shear), -13.0, 13.0)
     crossing = (radial - 0.5) * 24.0
     slope = torch.where(kind < 0.55, trailing, crossing)
     texture = torch.zeros_like(plane.radius)
     for wave in range(_WAVES):
-        argument = number[wave] * plane.angle + slope[wave] * plane.log_radius
-        texture = texture + torch.sin(argument + 2.0 * math.pi * start[wave])
-    return texture * math.sqrt(2.0 / _WAVES)
+        argument = torch.addcmul(start[wave] * 2.0 * math.pi, slope[wave], plane.log_radius)
+        texture.add_(torch.sin(argument.addcmul_(number[wave], plane.angle)))
+    return texture.mul_(math.sqrt(2.0 / _WAVES))

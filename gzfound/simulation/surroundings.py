@@ -37,11 +37,13 @@ def paint_neighbours(telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -
     names = ("present", "x", "y", "magnitude", "size", "ratio", "turn", "tint")
     draw = {name: draws.uniform(f"neighbour {name}", _MOST_NEIGHBOURS) for name in names}
     expected = telescope.neighbour_density * canvas.field * canvas.field / _MOST_NEIGHBOURS
-    light = torch.zeros_like(canvas.x)[:, None].expand(-1, 3, -1, -1)
+    light = torch.zeros_like(canvas.x)[:, None].repeat(1, 3, 1, 1)
     for row in range(_MOST_NEIGHBOURS):
         x, y = (1.1 * (draw[axis][row] - 0.5) * canvas.field for axis in ("x", "y"))
         clear = torch.sqrt(x * x + y * y) > 0.2 * canvas.field
-        brighter = -2.2 * torch.log(1.0 - 0.98 * draw["magnitude"][row])
+        if not bool(((draw["present"][row] < expected) & clear).any()):
+            continue
+        brighter = -1.5 * torch.log(1.0 - 0.98 * draw["magnitude"][row])
         flux = torch.where(
             (draw["present"][row] < expected) & clear, torch.exp(0.9 * brighter + 2.2), 0.0
         )
@@ -57,7 +59,7 @@ def paint_neighbours(telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -
             canvas,
         )
         colour = -0.5 + 2.2 * draw["tint"][row] ** 1.5
-        light = light + (flux * blob)[:, None] * band_weights(colour)
+        light.addcmul_(blob[:, None], flux[:, None] * band_weights(colour))
     return light
 
 
