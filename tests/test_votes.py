@@ -169,6 +169,6 @@ def test_no_galaxies_are_fine() -> None:
 def test_a_hundred_thousand_galaxies_in_well_under_a_second() -> None:
     votes = np.zeros((100_000, 40), np.int32)
     columns = votes_to_columns(votes, HUBBLE)
-    start = time.perf_counter()
+    start = time.process_time()
     assert check_votes(votes_from_columns(columns, HUBBLE), HUBBLE) == []
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
