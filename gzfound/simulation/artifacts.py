@@ -7,13 +7,16 @@ import math
 import torch
 from torch import Tensor
 
+from gzfound.simulation import profiles
 from gzfound.simulation.canvas import Canvas, GalaxyDraws, column
 from gzfound.simulation.colour import band_weights
 from gzfound.simulation.latents import ARTIFACT, STAR, Latents
-from gzfound.simulation.psf import gaussian_blur
+from gzfound.simulation.psf import FWHM, gaussian_blur
 from gzfound.simulation.telescope import Telescope
 
 TRAIL, GLARE, EDGE, JUNK = 0, 1, 2, 3
+_RAY_INTEGRAL = 3.52
+"""The integral along half a ray of ``exp(-s / reach) / s``."""
 _SPIKE_SHARE = 0.02
 _HALO_SHARE = 0.04
 
@@ -26,43 +29,49 @@ def artifact_type(draws: GalaxyDraws) -> Tensor:
 def paint_stars(
     latents: Latents, flux: Tensor, telescope: Telescope, canvas: Canvas, draws: GalaxyDraws
 ) -> Tensor:
-    """Surface brightness ``(B, 3, H, W)`` of stars: a point to be blurred, spikes and a halo."""
+    """Surface brightness ``(B, 3, H, W)`` of stars as the telescope spreads them, with spikes."""
     kind = column(latents.kind, draws.device)
     glaring = (kind == ARTIFACT) & (artifact_type(draws) == GLARE)
-    offset = torch.where(glaring, 0.5 * canvas.field, 0.0) * (draws.uniform("glare", 2) - 0.5)
+    place = draws.uniform("glare", 3)
+    offset = torch.where(glaring, 0.5 * canvas.field, 0.0) * (place[:2] - 0.5)
     x, y = canvas.x - offset[0], canvas.y - offset[1]
-    brightness = torch.where(kind == STAR, flux, torch.where(glaring, 3e4, 0.0))
-    core = torch.clamp(0.5 * canvas.pixel, min=0.3 * telescope.psf_fwhm)
-    point = torch.exp(-0.5 * (x * x + y * y) / (core * core)) / (2.0 * math.pi * core * core)
-    wings = _spikes(x, y, core, draws) * _SPIKE_SHARE + _halo(x, y, telescope) * _HALO_SHARE
-    light = brightness * ((1.0 - _SPIKE_SHARE - _HALO_SHARE) * point + wings)
-    return light[:, None] * band_weights(column(latents.colour, draws.device))
+    glare = torch.where(glaring, 2e4 * torch.exp(4.0 * place[2]), 0.0)
+    brightness = torch.where(kind == STAR, flux, glare)
+    narrow = torch.sqrt((telescope.psf_fwhm / FWHM) ** 2 + (0.3 * canvas.pixel) ** 2)
+    wide = telescope.psf_wing_scale * telescope.psf_fwhm / FWHM
+    core = profiles.gaussian(x, y, narrow)
+    wings = profiles.gaussian(x, y, torch.full_like(narrow, wide))
+    light = torch.lerp(core, wings, telescope.psf_wing_fraction)
+    light = light * (1.0 - _SPIKE_SHARE - _HALO_SHARE)
+    light = light + _SPIKE_SHARE * _spikes(x, y, narrow, draws) + _HALO_SHARE * _halo(x, y, wide)
+    return (brightness * light)[:, None] * band_weights(column(latents.colour, draws.device))
 
 
-def _halo(x: Tensor, y: Tensor, telescope: Telescope) -> Tensor:
+def _halo(x: Tensor, y: Tensor, wide: float) -> Tensor:
     """A Moffat halo of unit flux, falling as the cube of the radius."""
-    width = 6.0 * telescope.psf_fwhm
+    width = 3.0 * wide
     squared = 1.0 + (x * x + y * y) / (width * width)
-    return 1.0 / (4.0 * math.pi * width * width) * torch.exp(-1.5 * torch.log(squared)) * 2.0
+    return torch.exp(-1.5 * torch.log(squared)) / (2.0 * math.pi * width * width)
 
 
-def _spikes(x: Tensor, y: Tensor, core: Tensor, draws: GalaxyDraws) -> Tensor:
-    """Four rays, or eight where two rolls of the telescope were added."""
-    turn = math.pi / 2.0 * draws.uniform("spikes", 2)
-    second = torch.where(turn[1] < 0.5 * math.pi / 2.0, 1.0, 0.0)
-    return _cross(x, y, core, turn[0]) + second * _cross(x, y, core, turn[0] + math.pi / 4.0)
+def _spikes(x: Tensor, y: Tensor, narrow: Tensor, draws: GalaxyDraws) -> Tensor:
+    """Four rays, or eight where two rolls of the telescope were added; unit flux together."""
+    turn, rolls = draws.uniform("spikes", 2)
+    turn = 0.5 * math.pi * turn
+    cross, crossed = (_cross(x, y, narrow, turn + roll) for roll in (0.0, 0.25 * math.pi))
+    return cross + torch.where(rolls < 0.5, 0.5, 0.0) * (crossed - cross)
 
 
-def _cross(x: Tensor, y: Tensor, core: Tensor, turn: Tensor) -> Tensor:
+def _cross(x: Tensor, y: Tensor, narrow: Tensor, turn: Tensor) -> Tensor:
+    """Two crossing lines, each Gaussian across and falling as ``exp(-s / reach) / s`` along."""
     u = x * torch.cos(turn) + y * torch.sin(turn)
     v = y * torch.cos(turn) - x * torch.sin(turn)
-    reach = 25.0 * core
-    thin = 0.35 * core
-    ray = torch.zeros_like(u)
+    thin, reach = 0.6 * narrow, 30.0 * narrow
+    rays = torch.zeros_like(u)
     for along, across in ((u, v), (v, u)):
-        length = torch.sqrt(along * along + core * core)
-        ray = ray + torch.exp(-0.5 * (across / thin) ** 2 - length / reach) / length
-    return ray / (4.0 * 2.5 * thin * 3.0)
+        length = torch.sqrt(along * along + narrow * narrow)
+        rays = rays + torch.exp(-0.5 * (across / thin) ** 2 - length / reach) / length
+    return rays / (4.0 * _RAY_INTEGRAL * math.sqrt(2.0 * math.pi) * thin)
 
 
 def paint_trails(latents: Latents, canvas: Canvas, draws: GalaxyDraws) -> Tensor:
@@ -71,10 +80,10 @@ def paint_trails(latents: Latents, canvas: Canvas, draws: GalaxyDraws) -> Tensor
     place, turn, band, bright = draws.uniform("trail", 4)
     turn = math.pi * turn
     distance = canvas.y * torch.cos(turn) - canvas.x * torch.sin(turn)
-    distance = (distance - 0.3 * (place - 0.5) * canvas.field) / (0.012 * canvas.field)
-    light = torch.exp(-0.5 * distance * distance) * (300.0 + 2500.0 * bright) * trail
+    distance = (distance - 0.3 * (place - 0.5) * canvas.field) / (0.007 * canvas.field)
+    light = torch.exp(-0.5 * distance * distance) * (200.0 + 1500.0 * bright) * trail
     bands = torch.arange(3, device=draws.device)[:, None, None]
-    return light[:, None] * torch.where(bands == torch.floor(3.0 * band)[:, None], 1.0, 0.25)
+    return light[:, None] * torch.where(bands == torch.floor(3.0 * band)[:, None], 1.0, 0.4)
 
 
 def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) -> Tensor:
@@ -85,7 +94,7 @@ def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) ->
     """
     artifact = column(latents.kind, draws.device) == ARTIFACT
     chance, turn, place, hot = draws.uniform("edge", 4)
-    near = (artifact & (artifact_type(draws) >= EDGE)) | (chance < 0.03)
+    near = (artifact & (artifact_type(draws) >= EDGE)) | (chance < 0.02)
     if not bool(near.any()):
         return bands
     side = bands.shape[-1]
@@ -95,7 +104,7 @@ def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) ->
     depth = steps[:, None] * torch.sin(turn) + steps * torch.cos(turn)
     edge = torch.where(artifact, 0.5 * (place - 0.3), 0.3 + 0.3 * place)
     beyond = near & (depth > edge)
-    speckle = near & (white[:, 0] > 1.6 + hot) & (depth > edge - 0.6)
+    speckle = near & (white[:, 0] > 1.9 + hot) & (depth > edge - 0.6)
     which = torch.where(white[:, 1] > -0.6, 1, torch.where(white[:, 2] > 0, 2, 0))
     colours = torch.arange(3, device=bands.device)[:, None, None]
     hits = ((which[:, None] == colours) & speckle[:, None]) * torch.abs(white[:, 3:4])

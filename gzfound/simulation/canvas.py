@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from gzfound.draws import stream_key, uniforms
-from gzfound.simulation.latents import STAR, Floats, Latents
+from gzfound.simulation.latents import ARTIFACT, STAR, Floats, Latents
 from gzfound.simulation.telescope import Telescope
 
 _MARGIN = 8
@@ -46,6 +46,7 @@ def field_of_view(latents: Latents, telescope: Telescope) -> Floats:
     """Side of each cutout, ``(N,)`` arcseconds: a few radii; for stars, their glare."""
     glare = 3.0 * telescope.psf_fwhm * 10.0 ** (0.12 * (telescope.depth - 4.0 - latents.magnitude))
     extent = np.where(latents.kind == STAR, glare, latents.effective_radius)
+    extent = np.where(latents.kind == ARTIFACT, 10.0 * telescope.psf_fwhm, extent)
     return np.clip(telescope.field_radii * extent, *telescope.field_limits)
 
 

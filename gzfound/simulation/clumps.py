@@ -74,7 +74,10 @@ def _knot(x: Tensor, y: Tensor, size: Tensor) -> Tensor:
 def paint_clumps(
     x: Tensor, y: Tensor, positions: tuple[Tensor, Tensor], fluxes: Tensor, sizes: Tensor
 ) -> Tensor:
-    """Surface brightness ``(B, H, W)`` of clumps with a bright core; ``sizes (MOST_CLUMPS, B, 1, 1)``."""
+    """Surface brightness ``(B, H, W)`` of clumps of unit total flux.
+
+    ``positions``, ``fluxes`` and ``sizes`` are ``(MOST_CLUMPS, B, 1, 1)``.
+    """
     light = torch.zeros_like(x)
     for clump in range(MOST_CLUMPS):
         dx, dy = x - positions[0][clump], y - positions[1][clump]

@@ -174,7 +174,7 @@ def _clumps(
     clumpy = is_galaxy & (draw("clumpy") < np.where(is_disk, 0.06 + chance, 0.01))
     count = 1 + _choice(draw("clump count"), (0.3, 0.27, 0.2, 0.1, 0.07, 0.06))
     return {
-        "clump_strength": np.where(clumpy, 0.15 + 0.5 * draw("clump strength"), 0.0),
+        "clump_strength": np.where(clumpy, 0.12 + 0.36 * draw("clump strength"), 0.0),
         "clump_count": np.where(draw("single clump") < 0.08, 1, count),
         "clump_arrangement": _choice(draw("clump arrangement"), (0.5, 0.15, 0.2, 0.15)) - 1,
         "clump_symmetric": draw("clump symmetric") < 0.3,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
+FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian, in sigmas."""
 _COARSE = 4
 _PIXEL_SIGMA = 1.0 / math.sqrt(12.0)
 
@@ -47,7 +48,7 @@ def telescope_blur(
     ``fwhm`` is in arcseconds and ``pixel (B, 1, 1)`` in arcseconds a pixel; ``wing_fraction``
     of the light goes to wings that are ``wing_scale`` times wider, made with coarser pixels.
     """
-    sigma = fwhm / _FWHM / pixel
+    sigma = fwhm / FWHM / pixel
     core = gaussian_blur(images, torch.sqrt(sigma * sigma + _PIXEL_SIGMA**2))
     coarse = gaussian_blur(F.avg_pool2d(images, _COARSE), wing_scale * sigma / _COARSE)
     wings = F.interpolate(coarse, scale_factor=_COARSE, mode="bilinear", align_corners=False)

@@ -63,7 +63,8 @@ def _render_few(
 ) -> Tensor:
     draws = GalaxyDraws(seed, latents.galaxy_id, device)
     canvas = make_canvas(latents, image_size, telescope, device)
-    light = _paint(latents, telescope, canvas, draws)
+    flux = column(10.0 ** (0.4 * (telescope.depth - latents.magnitude)), device)
+    light = _paint(latents, flux, telescope, canvas, draws)
     blurred = telescope_blur(
         light,
         telescope.psf_fwhm,
@@ -71,6 +72,9 @@ def _render_few(
         telescope.psf_wing_scale,
         canvas.pixel,
     )
+    if (latents.kind != GALAXY).any():
+        blurred = blurred.add_(paint_stars(latents, flux, telescope, canvas, draws))
+        blurred = blurred.add_(paint_trails(latents, canvas, draws))
     image = canvas.crop(blurred)
     white = white_noise(latents.galaxy_id, seed, image_size + 2 * NOISE_MARGIN, device)
     final_pixel = canvas.pixel * canvas.oversampling
@@ -78,17 +82,15 @@ def _render_few(
     return lupton_rgb(spoil(latents, noisy, white, draws))
 
 
-def _paint(latents: Latents, telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -> Tensor:
-    """Surface brightness ``(B, 3, H, W)``, in sky sigmas of a square arcsecond."""
-    flux = column(10.0 ** (0.4 * (telescope.depth - latents.magnitude)), draws.device)
+def _paint(
+    latents: Latents, flux: Tensor, telescope: Telescope, canvas: Canvas, draws: GalaxyDraws
+) -> Tensor:
+    """Galaxies' light ``(B, 3, H, W)``: flux, in sky sigmas, a square arcsecond."""
     galaxy_flux = flux * (column(latents.kind, draws.device) == GALAXY)
     light = paint_galaxy(latents, galaxy_flux, canvas, draws)
     light = light.add_(paint_neighbours(telescope, canvas, draws))
     if latents.companion_flux.any():
         light = light.add_(paint_companion(latents, galaxy_flux, canvas, draws))
-    if (latents.kind != GALAXY).any():
-        light = light.add_(paint_stars(latents, flux, telescope, canvas, draws))
-        light = light.add_(paint_trails(latents, canvas, draws))
     return light
 
 

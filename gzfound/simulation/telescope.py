@@ -62,11 +62,11 @@ _TELESCOPES = {
         psf_wing_scale=3.5,
         depth=28.8,
         band_noise=(1.15, 1.0, 0.8),
-        noise_correlation=0.63,
+        noise_correlation=0.54,
         photons=600.0,
         field_radii=7.5,
         field_limits=(2.2, 30.0),
-        neighbour_density=0.05,
+        neighbour_density=0.09,
     ),
     "gz2": Telescope(
         name="SDSS",
