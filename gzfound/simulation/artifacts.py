@@ -71,7 +71,7 @@ def _cross(x: Tensor, y: Tensor, narrow: Tensor, turn: Tensor) -> Tensor:
     for along, across in ((u, v), (v, u)):
         length = torch.sqrt(along * along + narrow * narrow)
         rays = rays + torch.exp(-0.5 * (across / thin) ** 2 - length / reach) / length
-    return rays / (4.0 * _RAY_INTEGRAL * math.sqrt(2.0 * math.pi) * thin)
+    return rays.div_(4.0 * _RAY_INTEGRAL * math.sqrt(2.0 * math.pi) * thin)
 
 
 def paint_trails(latents: Latents, canvas: Canvas, draws: GalaxyDraws) -> Tensor:

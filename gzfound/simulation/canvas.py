@@ -71,7 +71,7 @@ def make_canvas(
     )
 
 
-def column(values: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[type-arg]
+def column(values: np.ndarray, device: torch.device) -> Tensor:
     """``values (N,)`` as a float32 tensor ``(N, 1, 1)`` that broadcasts over pixels."""
     return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(device)[:, None, None]
 
@@ -92,7 +92,7 @@ class GalaxyDraws:
     """Random numbers of the galaxies ``ids``: the same for a galaxy in any batch."""
 
     seed: int
-    ids: np.ndarray  # type: ignore[type-arg]
+    ids: np.ndarray
     device: torch.device
 
     def uniform(self, stream: str, count: int = 1) -> Tensor:

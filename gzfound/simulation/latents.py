@@ -75,13 +75,14 @@ class Latents:
     @property
     def clump_spiral(self) -> Flags:
         """Whether the clumps lie along spiral arms."""
-        return (self.clump_strength > 0) & (self.clump_arrangement == ALONG_ARMS)
+        along: Flags = self.clump_arrangement == ALONG_ARMS
+        return (self.clump_strength > 0) & along
 
     def __len__(self) -> int:
         return len(self.galaxy_id)
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Latents:
-        return Latents(**{name: column[rows] for name, column in self.to_columns().items()})
+        return Latents.from_columns({name: c[rows] for name, c in self.to_columns().items()})
 
     def to_columns(self) -> dict[str, npt.NDArray[np.generic]]:
         """Field name to array, in the order of the fields."""

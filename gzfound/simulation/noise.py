@@ -17,7 +17,7 @@ _SHARED = 0.55
 
 
 def white_noise(
-    ids: np.ndarray,  # type: ignore[type-arg]
+    ids: np.ndarray,
     seed: int,
     side: int,
     device: torch.device,

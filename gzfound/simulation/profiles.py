@@ -15,7 +15,7 @@ from torch import Tensor
 def sersic_b(index: Tensor) -> Tensor:
     """The b_n that makes the effective radius hold half of the light.
 
-    Ciotti & Bertin 1999, A&A 352, 447, eq. 18; better than 1e-5 for ``index`` above 0.5.
+    Ciotti & Bertin 1999, A&A 352, 447, eq. 18; within 1e-4 for ``index`` of 1 or more, 1e-3 at 0.6.
     """
     inverse = 1.0 / index
     series = 131.0 / 1148175.0 * inverse
@@ -65,7 +65,7 @@ def edge_on_disk(x: Tensor, y: Tensor, scale: Tensor, height: Tensor) -> Tensor:
     """Edge-on exponential disk with sech^2 vertical structure (van der Kruit & Searle 1981).
 
     Along the major axis it is ``s K_1(s)``, here ``sqrt(1 + pi s / 2) exp(-s)``, which has the
-    same limits at 0 and infinity and is within 4 % between.
+    same limits at 0 and infinity and is within 2.2 % between.
     """
     s = torch.abs(x) / scale
     along = torch.sqrt(1.0 + 0.5 * math.pi * s) * torch.exp(-s)
@@ -74,7 +74,7 @@ def edge_on_disk(x: Tensor, y: Tensor, scale: Tensor, height: Tensor) -> Tensor:
     return along * across / (2.0 * _EDGE_ON_LENGTH * scale * 2.0 * height)
 
 
-_EDGE_ON_LENGTH = 1.5595
+_EDGE_ON_LENGTH = 1.54407
 """The integral of ``sqrt(1 + pi s / 2) exp(-s)`` from 0 to infinity (that of s K_1 is pi/2)."""
 
 
@@ -82,13 +82,15 @@ def bar(x: Tensor, y: Tensor, half_length: Tensor, axis_ratio: Tensor) -> Tensor
     """A flat-topped bar along x, ``exp(-s^4)`` with s the elliptical radius in half-lengths."""
     squared = (x * x + (y / axis_ratio) ** 2) / (half_length * half_length)
     area = 0.5 * math.pi**1.5 * half_length * half_length * axis_ratio
-    return torch.exp(-squared * squared) / area
+    light: Tensor = torch.exp(-squared * squared) / area
+    return light
 
 
 def ring(radius: Tensor, ring_radius: Tensor, width: Tensor, axis_ratio: Tensor) -> Tensor:
     """A ring whose cross-section is a Gaussian of sigma ``width`` (thin: width << radius)."""
     area = (2.0 * math.pi) ** 1.5 * ring_radius * width * axis_ratio
-    return torch.exp(-0.5 * ((radius - ring_radius) / width) ** 2) / area
+    light: Tensor = torch.exp(-0.5 * ((radius - ring_radius) / width) ** 2) / area
+    return light
 
 
 def gaussian(x: Tensor, y: Tensor, sigma: Tensor) -> Tensor:

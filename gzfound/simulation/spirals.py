@@ -40,7 +40,8 @@ def arm_phase(plane: DiskPlane, count: Tensor, pitch: Tensor, start: Tensor) -> 
 def arm_contrast(phase: Tensor, sharpness: Tensor) -> Tensor:
     """Brightness over the azimuthal mean, ``exp(k cos(phase)) / I_0(k)``: mean 1 at any radius."""
     scaled_bessel = torch.special.i0e(sharpness)
-    return torch.exp(sharpness * (torch.cos(phase) - 1.0)) / scaled_bessel
+    contrast: Tensor = torch.exp(sharpness * (torch.cos(phase) - 1.0)) / scaled_bessel
+    return contrast
 
 
 def rise(value: Tensor, start: Tensor | float, end: Tensor | float) -> Tensor:
