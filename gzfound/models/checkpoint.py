@@ -155,7 +155,7 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, Any]:
-    base: dict[str, Any] = dict(encoder.pretrained_cfg)  # type: ignore[call-overload]
+    base: Any = encoder.pretrained_cfg
     kept = ("first_conv", "classifier", "pool_size", "fixed_input_size")
     channels = len(transform.mean)
     return {

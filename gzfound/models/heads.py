@@ -49,4 +49,5 @@ class TreeHead(nn.Module):
         powers = (logits - largest.gather(1, index)).exp()
         sums = torch.zeros_like(log_totals).scatter_add(1, index, powers)
         scale = log_totals.exp() / sums
-        return (powers * scale.gather(1, index)).clamp_min(1e-6)
+        concentrations: Tensor = powers * scale.gather(1, index)
+        return concentrations.clamp_min(1e-6)

@@ -83,4 +83,5 @@ def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.in
     nothing = np.zeros(len(dataset), dtype=np.int32)
     present = set(dataset.column_names)
     table = {name: chosen[name][:] if name in present else nothing for name in tree.columns}
-    return votes_from_columns(table, tree)[np.asarray(rows)]
+    votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[np.asarray(rows)]
+    return votes

@@ -61,7 +61,7 @@ def parameter_groups(
 def build_optimiser(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
     """The optimiser over parameter groups, each with a ``scale`` on its learning rate."""
     if config.optimiser == "lars":
-        from timm.optim import Lars
+        from timm.optim.lars import Lars
 
         lars: Optimizer = Lars(groups, lr=config.learning_rate, momentum=0.9)
         return lars
