@@ -35,7 +35,9 @@ def paint_stars(
     place = draws.uniform("glare", 3)
     offset = torch.where(glaring, 0.5 * canvas.field, 0.0) * (place[:2] - 0.5)
     x, y = canvas.x - offset[0], canvas.y - offset[1]
-    glare = torch.where(glaring, 2e4 * torch.exp(4.0 * place[2]), 0.0)
+    glare = torch.where(
+        glaring, 7e3 * telescope.stretch * telescope.psf_fwhm**2 * torch.exp(4.0 * place[2]), 0.0
+    )
     brightness = torch.where(kind == STAR, flux, glare)
     narrow = torch.sqrt((telescope.psf_fwhm / FWHM) ** 2 + (0.3 * canvas.pixel) ** 2)
     wide = telescope.psf_wing_scale * telescope.psf_fwhm / FWHM
@@ -71,22 +73,28 @@ def _cross(x: Tensor, y: Tensor, narrow: Tensor, turn: Tensor) -> Tensor:
     for along, across in ((u, v), (v, u)):
         length = torch.sqrt(along * along + narrow * narrow)
         rays = rays + torch.exp(-0.5 * (across / thin) ** 2 - length / reach) / length
-    return rays.div_(4.0 * _RAY_INTEGRAL * math.sqrt(2.0 * math.pi) * thin)
+    light: Tensor = rays / (thin * (4.0 * _RAY_INTEGRAL * math.sqrt(2.0 * math.pi)))
+    return light
 
 
-def paint_trails(latents: Latents, canvas: Canvas, draws: GalaxyDraws) -> Tensor:
+def paint_trails(
+    latents: Latents, telescope: Telescope, canvas: Canvas, draws: GalaxyDraws
+) -> Tensor:
     """Surface brightness ``(B, 3, H, W)`` of satellite trails, each in one exposure's band."""
     trail = (column(latents.kind, draws.device) == ARTIFACT) & (artifact_type(draws) == TRAIL)
     place, turn, band, bright = draws.uniform("trail", 4)
     turn = math.pi * turn
     distance = canvas.y * torch.cos(turn) - canvas.x * torch.sin(turn)
     distance = (distance - 0.3 * (place - 0.5) * canvas.field) / (0.007 * canvas.field)
-    light = torch.exp(-0.5 * distance * distance) * (200.0 + 1500.0 * bright) * trail
+    peak = telescope.stretch * (0.8 + 5.0 * bright) * trail
+    light: Tensor = peak * torch.exp(-0.5 * distance * distance)
     bands = torch.arange(3, device=draws.device)[:, None, None]
     return light[:, None] * torch.where(bands == torch.floor(3.0 * band)[:, None], 1.0, 0.4)
 
 
-def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) -> Tensor:
+def spoil(
+    latents: Latents, bands: Tensor, white: Tensor, telescope: Telescope, draws: GalaxyDraws
+) -> Tensor:
     """Mosaic edges: beyond them no data, near them few exposures and so hot pixels.
 
     ``bands (B, 3, H, W)`` and ``white (B, 4, H, W)`` normal noise; an edge crosses the pictures
@@ -108,5 +116,5 @@ def spoil(latents: Latents, bands: Tensor, white: Tensor, draws: GalaxyDraws) ->
     which = torch.where(white[:, 1] > -0.6, 1, torch.where(white[:, 2] > 0, 2, 0))
     colours = torch.arange(3, device=bands.device)[:, None, None]
     hits = ((which[:, None] == colours) & speckle[:, None]) * torch.abs(white[:, 3:4])
-    bands = bands + 4000.0 * gaussian_blur(hits, torch.full_like(edge, 0.6))
-    return torch.where(beyond[:, None], -1e4, bands)
+    bands = bands + 15.0 * telescope.stretch * gaussian_blur(hits, torch.full_like(edge, 0.6))
+    return torch.where(beyond[:, None], -1e3 * telescope.stretch, bands)

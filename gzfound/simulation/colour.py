@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SOFTENING = 270.0
-"""Surface brightness, in sky sigmas of a square arcsecond, where linear turns to logarithmic."""
 _GAIN = 48.0
 """Grey levels a unit of asinh."""
 _PEDESTAL = (8.0, 5.5, 5.5)
@@ -24,16 +22,16 @@ def band_weights(colour: Tensor, bend: Tensor | float = 0.0) -> Tensor:
     return torch.stack((red, torch.ones_like(red), blue), dim=1)
 
 
-def lupton_rgb(bands: Tensor) -> Tensor:
-    """uint8 picture ``(B, H, W, 3)`` from ``bands (B, 3, H, W)``.
+def lupton_rgb(bands: Tensor, stretch: float) -> Tensor:
+    """uint8 picture ``(B, H, W, 3)`` from ``bands (B, 3, H, W)``; linear well below ``stretch``.
 
     Lupton et al. 2004, PASP 116, 133: asinh of the mean intensity, ratios of bands kept, and
     bright pixels scaled down together so that they keep their colour.
     """
     intensity = (bands[:, 0] + bands[:, 1] + bands[:, 2]) / 3.0
-    stretched = _GAIN * torch.asinh(intensity / _SOFTENING)
-    tiny = torch.abs(intensity) < 1e-3 * _SOFTENING
-    ratio = torch.where(tiny, _GAIN / _SOFTENING, stretched / torch.where(tiny, 1.0, intensity))
+    stretched = _GAIN * torch.asinh(intensity / stretch)
+    tiny = torch.abs(intensity) < 1e-3 * stretch
+    ratio = torch.where(tiny, _GAIN / stretch, stretched / torch.where(tiny, 1.0, intensity))
     levels = bands * ratio[:, None]
     levels = levels + torch.tensor(_PEDESTAL, device=bands.device)[:, None, None]
     brightest = torch.maximum(torch.maximum(levels[:, 0], levels[:, 1]), levels[:, 2])

@@ -45,7 +45,7 @@ class _Selection:
 
 _SELECTIONS = {
     "gz_hubble": _Selection(23.4, 1.8, 16.5, 0.6, 0.045, 0.02),
-    "gz2": _Selection(17.3, 0.9, 13.0, 0.08, 0.01, 0.015),
+    "gz2": _Selection(17.0, 1.0, 12.5, 0.07, 0.01, 0.015),
 }
 
 

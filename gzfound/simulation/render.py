@@ -74,12 +74,12 @@ def _render_few(
     )
     if (latents.kind != GALAXY).any():
         blurred = blurred.add_(paint_stars(latents, flux, telescope, canvas, draws))
-        blurred = blurred.add_(paint_trails(latents, canvas, draws))
+        blurred = blurred.add_(paint_trails(latents, telescope, canvas, draws))
     image = canvas.crop(blurred)
     white = white_noise(latents.galaxy_id, seed, image_size + 2 * NOISE_MARGIN, device)
     final_pixel = canvas.pixel * canvas.oversampling
     noisy = add_noise(image, white, _sky_noise(latents, telescope, device), final_pixel, telescope)
-    return lupton_rgb(spoil(latents, noisy, white, draws))
+    return lupton_rgb(spoil(latents, noisy, white, telescope, draws), telescope.stretch)
 
 
 def _paint(

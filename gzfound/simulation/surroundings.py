@@ -38,6 +38,7 @@ def paint_neighbours(telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -
     draw = {name: draws.uniform(f"neighbour {name}", _MOST_NEIGHBOURS) for name in names}
     expected = telescope.neighbour_density * canvas.field * canvas.field / _MOST_NEIGHBOURS
     light = torch.zeros_like(canvas.x)[:, None].repeat(1, 3, 1, 1)
+    faintest = 3.3 * telescope.stretch * telescope.psf_fwhm**2
     for row in range(_MOST_NEIGHBOURS):
         x, y = (1.1 * (draw[axis][row] - 0.5) * canvas.field for axis in ("x", "y"))
         clear = torch.sqrt(x * x + y * y) > 0.2 * canvas.field
@@ -45,7 +46,7 @@ def paint_neighbours(telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -
             continue
         brighter = -1.5 * torch.log(1.0 - 0.98 * draw["magnitude"][row])
         flux = torch.where(
-            (draw["present"][row] < expected) & clear, torch.exp(0.9 * brighter + 2.2), 0.0
+            (draw["present"][row] < expected) & clear, faintest * torch.exp(0.9 * brighter), 0.0
         )
         size = (
             telescope.psf_fwhm * (0.4 + 2.4 * draw["size"][row] ** 2) * torch.exp(0.15 * brighter)

@@ -31,6 +31,9 @@ class Telescope:
     """Gaussian sigma, in mosaic pixels, of the correlation that resampling leaves in the noise."""
     photons: float
     """Detected photons per unit of flux that equals one sigma of sky in a square arcsecond."""
+    stretch: float
+    """Surface brightness where pictures turn from linear to logarithmic: flux a square arcsecond,
+    in sky sigmas of one."""
     field_radii: float
     """Side of a cutout in effective radii of its galaxy."""
     field_limits: tuple[float, float]
@@ -64,6 +67,7 @@ _TELESCOPES = {
         band_noise=(1.15, 1.0, 0.8),
         noise_correlation=0.54,
         photons=600.0,
+        stretch=270.0,
         field_radii=7.5,
         field_limits=(2.2, 30.0),
         neighbour_density=0.09,
@@ -75,13 +79,14 @@ _TELESCOPES = {
         psf_fwhm=1.3,
         psf_wing_fraction=0.2,
         psf_wing_scale=2.5,
-        depth=24.7,
+        depth=25.4,
         band_noise=(1.4, 1.0, 0.9),
         noise_correlation=0.5,
-        photons=400.0,
+        photons=2000.0,
+        stretch=32.0,
         field_radii=10.0,
         field_limits=(25.0, 240.0),
-        neighbour_density=0.0025,
+        neighbour_density=0.0012,
     ),
 }
 

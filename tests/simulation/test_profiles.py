@@ -135,9 +135,9 @@ def test_stretch_keeps_colour_and_never_overflows() -> None:
     """Above the sky's pedestal, the ratio red : blue of a bright pixel is that of the bands."""
     colour = torch.tensor(1.0)[None, None, None]
     bands = 800.0 * band_weights(colour).expand(1, 3, 2, 2)
-    picture = lupton_rgb(bands)[0, 0, 0].float()
+    picture = lupton_rgb(bands, 270.0)[0, 0, 0].float()
     wanted = 10.0**0.4
     assert float(picture[0] - 8.0) / float(picture[2] - 5.5) == pytest.approx(wanted, rel=0.05)
-    brightest = lupton_rgb(bands * 1e4)[0, 0, 0]
+    brightest = lupton_rgb(bands * 1e4, 270.0)[0, 0, 0]
     assert brightest[0] == 255
     assert brightest[2] < 255
