@@ -7,7 +7,7 @@ galaxies, so differences of two predictors are paired when they share a seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,12 @@ class Interval:
         if not np.isfinite(self.value):
             return "–"
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+    def lines(self) -> str:
+        """The value over its interval, in three figures, for a narrow column."""
+        if not np.isfinite(self.value):
+            return "–"
+        return f"{self.value:.3f}\n{self.low:.3f} to {self.high:.3f}"
 
     def overlaps(self, other: Interval) -> bool:
         """Whether the two intervals share any value."""
@@ -66,7 +72,7 @@ def resampled_sums(table: Floats, resamples: int = RESAMPLES, seed: int = 0) -> 
 
 def bootstrap_rows(
     metric: Callable[[npt.NDArray[np.int64]], npt.ArrayLike],
-    galaxies: int,
+    groups: Sequence[int],
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Floats:
@@ -74,16 +80,21 @@ def bootstrap_rows(
 
     Args:
         metric: takes row numbers ``(R, N)``, gives one value (or more) for each of R resamples.
-        galaxies: N.
+        groups: sizes of consecutive groups of rows, N in all; each is resampled within itself
+            and keeps its place. ``[N]`` resamples all galaxies alike.
         resamples: how many.
         seed: of the draws.
     """
+    galaxies = int(sum(groups))
     generator = _draws(galaxies, resamples, seed)
+    lengths = np.asarray(groups, np.int64)
+    sizes, starts = np.repeat(lengths, lengths), np.repeat(lengths.cumsum() - lengths, lengths)
     step = max(1, _CHUNK // galaxies)
     parts = []
     for start in range(0, resamples, step):
-        size = (min(step, resamples - start), galaxies)
-        parts.append(np.asarray(metric(generator.integers(0, galaxies, size)), np.float64))
+        shape = (min(step, resamples - start), galaxies)
+        rows = starts + generator.integers(0, sizes, shape)
+        parts.append(np.asarray(metric(rows), np.float64))
     return np.concatenate(parts)
 
 
