@@ -6,9 +6,14 @@ The public names are imported on first use, so ``import gzfound`` itself is near
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read when torch loads. Threads that spin while they wait make a step four times slower as soon as
+# one other program is busy on the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOME = {
     "ConfigError": "gzfound.errors",
