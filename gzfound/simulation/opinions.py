@@ -87,13 +87,13 @@ def _features(latents: Latents, seen: Visibility) -> dict[str, Floats]:
         0.7 * seen.ring,
         0.6 * seen.disturbance,
         0.8 * seen.edge_on,
-        0.35 * seen.disk,
+        0.15 * seen.disk,
         0.2 * seen.companion,
     )
     wrong = 4.0 * (latents.kind == ARTIFACT) + 2.5 * (latents.kind == STAR)
     return {
         "smooth": np.zeros(len(latents)),
-        "features": _log_odds(found),
+        "features": 5.0 * found**1.5,
         "artifact": wrong + 1.5 * (1.0 - seen.sharpness),
     }
 
