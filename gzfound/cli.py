@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -111,15 +112,15 @@ def _say(text: str) -> None:
 
 
 @one_line_errors
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name."""
-    if sys.argv[1:] == ["--version"]:
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    if not sys.argv[1:]:
-        sys.argv.append("--help")
     tyro.extras.subcommand_cli_from_dict(
         {"simulate": simulate, "embed": embed, "predict": predict, "trees": trees},
         prog="gzfound",
         description=gzfound.__doc__.splitlines()[0],
+        args=arguments,
     )
