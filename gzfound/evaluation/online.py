@@ -60,5 +60,6 @@ def knn_score(
         truth = fractions[rows, tree.slices[question.name]]
         spread = truth.var(axis=0)
         error = ((truth[nearest].mean(axis=1) - truth) ** 2).mean(axis=0)
-        scores.extend((1.0 - error / spread)[spread > 1e-6])
+        differ = spread > 1e-6
+        scores.extend(1.0 - error[differ] / spread[differ])
     return float(np.mean(scores)) if scores else float("nan")

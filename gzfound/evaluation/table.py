@@ -11,7 +11,6 @@ import numpy as np
 from gzfound.evaluation.bootstrap import Interval
 
 if TYPE_CHECKING:
-    from rich.console import JustifyMethod
     from rich.table import Table
 
 MEAN = "mean of answers"
@@ -88,21 +87,22 @@ class ResultTable:
 
     def to_rich(self) -> Table:
         """A table that ``rich.print`` shows in the terminal: each value over its interval."""
+        from rich import box
         from rich.table import Table
 
         shown = self.headline or self.metrics
-        table = Table(title=self.title, caption="\n".join(self.notes) or None)
-        for head in ("target", "method", "galaxies", *shown):
-            left = head in ("target", "method")
-            justify: JustifyMethod = "left" if left else "right"
-            table.add_column(head, justify=justify, no_wrap=not left, overflow="fold")
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, caption="\n".join(self.notes) or None)
+        for head in ("target", "method"):
+            table.add_column(head, min_width=10, overflow="fold")
+        for head in shown:
+            table.add_column(head, justify="right", overflow="fold")
         before = None
         for row in self.rows:
             if before not in (None, row.target):
                 table.add_section()
             values = [row.metrics[m].lines() if m in row.metrics else "–" for m in shown]
-            target = "" if row.target == before else row.target
-            table.add_row(target, row.method, f"{row.galaxies:,}", *values)
+            first = f"{row.target}\n{row.galaxies:,} galaxies"
+            table.add_row("" if row.target == before else first, row.method, *values)
             before = row.target
         return table
 
