@@ -55,11 +55,13 @@ def raw_opinions(concept: str, latents: Latents, seen: Visibility) -> dict[str, 
 
 def _log_odds(strength: Floats) -> Floats:
     """Of a strength in 0 to 1, kept within about plus and minus 3.5."""
-    return np.log((strength + 0.03) / (1.03 - strength))
+    odds: Floats = np.log((strength + 0.03) / (1.03 - strength))
+    return odds
 
 
 def _any_of(*strengths: Floats) -> Floats:
-    return 1.0 - np.prod([1.0 - np.clip(strength, 0.0, 1.0) for strength in strengths], axis=0)
+    none: Floats = np.prod([1.0 - np.clip(strength, 0.0, 1.0) for strength in strengths], axis=0)
+    return 1.0 - none
 
 
 def _near(place: Floats, width: Floats | float, **centres: float) -> dict[str, Floats]:
@@ -108,7 +110,7 @@ def _clumpy(_: Latents, seen: Visibility) -> dict[str, Floats]:
 
 
 def _clump_count(latents: Latents, seen: Visibility) -> dict[str, Floats]:
-    true = np.clip(latents.clump_count, 1, 5)
+    true = np.clip(latents.clump_count, 1, 5).astype(np.float64)
     place = 1.0 + (true - 1.0) * np.sqrt(seen.clumps)
     return _count(place, 1.0 - np.sqrt(seen.clumps))
 
@@ -157,7 +159,7 @@ def _winding(latents: Latents, seen: Visibility) -> dict[str, Floats]:
 
 
 def _arm_count(latents: Latents, seen: Visibility) -> dict[str, Floats]:
-    true = np.clip(latents.arm_count, 1, 5)
+    true = np.clip(latents.arm_count, 1, 5).astype(np.float64)
     place = 2.0 + (true - 2.0) * np.sqrt(seen.arms)
     return _count(place, 1.0 - np.sqrt(seen.arms))
 
