@@ -28,7 +28,7 @@ from gzfound.trees import DecisionTree
 Floats = npt.NDArray[np.float64]
 
 _OFFSET_PENALTY = 1e-6
-_STEPS = 100
+_STEPS = 200
 
 
 class SoftmaxRegression:
