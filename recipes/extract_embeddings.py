@@ -45,14 +45,12 @@ class ExtractConfig:
     precision: Precision = "auto"
     on_error: str = "raise"
 
-    def __post_init__(self) -> None:
-        for name in ("weights", "data"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name}: missing; pass --{name}")
-
 
 def extract(config: ExtractConfig) -> None:
     """Embed this process's stretch of the rows; the main process joins the stretches."""
+    for name in ("weights", "data"):
+        if not getattr(config, name):
+            raise ConfigError(f"{name}: missing; pass --{name}")
     state = PartialState()
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)

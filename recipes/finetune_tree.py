@@ -45,7 +45,7 @@ class FinetuneConfig:
         data: datasets with votes: hub names or dataset directories.
         output: folder of the run; weights, predictions.parquet and metrics.json go there.
         weights: weights directory to start from; without, the encoder starts untrained.
-        encoder: timm architecture; empty for that of the weights.
+        encoder: timm architecture; empty for that of the weights, or resnet18 without any.
         held_out: questions, separated by commas, to leave out with every question below them.
         tune: head (frozen encoder), blocks (its last layers too) or all.
         blocks: number of last layers that ``blocks`` tunes.
@@ -94,8 +94,6 @@ class FinetuneConfig:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if self.weights is None and not self.encoder:
-            object.__setattr__(self, "encoder", "resnet18")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 <= self.dropout < 1:
@@ -116,7 +114,8 @@ def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDA
 
 def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:
     """The encoder to start from, frozen as far as asked, with a new head."""
-    encoder = start_encoder(config.encoder, config.weights)
+    untrained = "" if config.weights else "resnet18"
+    encoder = start_encoder(config.encoder or untrained, config.weights)
     if config.weights is None:
         encoder.transform = EncoderTransform(config.views.size)
     freeze(encoder, config.tune, config.blocks)
@@ -234,7 +233,10 @@ def finetune(config: FinetuneConfig) -> None:
         )
     tree, votes = known_tree(galaxies, config.held_out)
     model = build_model(config, tree)
-    parts = split_by_id(galaxies.ids, {"train": 0.9, "validation": 0.1}, seed=config.seed)
+    shares = {"train": 0.9, "validation": 0.1}
+    parts = split_by_id(galaxies.ids, shares, config.seed, purpose="validation")
+    if not len(parts["validation"]):
+        raise DataError(f"data: {len(galaxies)} galaxies are too few to hold a tenth back")
     inputs: npt.NDArray[Any] = galaxies.images
     if config.tune == "head":
         inputs = embed_arrays(model.encoder, galaxies.images, accelerator.device)

@@ -17,7 +17,11 @@ DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "test":
 
 
 def split_by_id(
-    ids: Iterable[str], fractions: Mapping[str, float] = DEFAULT_FRACTIONS, seed: int = 0
+    ids: Iterable[str],
+    fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
+    seed: int = 0,
+    *,
+    purpose: str = "split",
 ) -> dict[str, Rows]:
     """Divide galaxies by a hash of ``id_str``.
 
@@ -29,6 +33,8 @@ def split_by_id(
         ids: ``id_str`` of each galaxy.
         fractions: fraction of galaxies in each split, by name, adding up to 1.
         seed: another seed gives an independent division.
+        purpose: so does another purpose; galaxies that are one part of a division must be
+            divided further for another purpose, or the same hash puts them all in one part.
 
     Returns:
         Row numbers of each split, ascending, in the order of ``fractions``.
@@ -40,7 +46,7 @@ def split_by_id(
     if not shares.size or not (shares > 0).all() or abs(shares.sum() - 1.0) > 1e-6:
         raise ConfigError(f"fractions {dict(fractions)}: must be positive and add up to 1")
     edges = np.cumsum(shares)[:-1]
-    keys = np.array([stream_key(seed, "split", name) for name in ids], dtype=np.uint64)
+    keys = np.array([stream_key(seed, purpose, name) for name in ids], dtype=np.uint64)
     places = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53
     numbers = np.searchsorted(edges, places, side="right")
     return {name: np.flatnonzero(numbers == k) for k, name in enumerate(fractions)}
