@@ -131,8 +131,6 @@ def check_output(output: Path, overwrite: bool) -> None:
     if output.is_dir() and not any(output.iterdir()):
         return
     if not output.exists():
-        if not output.parent.is_dir():
-            raise ConfigError(f"output '{output}': the folder '{output.parent}' does not exist")
         return
     if not overwrite:
         raise ConfigError(
