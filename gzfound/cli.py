@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 import gzfound
-from gzfound.errors import one_line_errors
+from gzfound.errors import one_line_errors, one_line_usage
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 
@@ -111,6 +112,16 @@ def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The command with its arguments filled in, to be run once all of them are understood."""
+
+    @functools.wraps(command)
+    def filled(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return functools.partial(command, *args, **kwargs)
+
+    return filled
+
+
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command that the arguments name."""
@@ -118,9 +129,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    tyro.extras.subcommand_cli_from_dict(
-        {"simulate": simulate, "embed": embed, "predict": predict, "trees": trees},
-        prog="gzfound",
-        description=gzfound.__doc__.splitlines()[0],
-        args=arguments,
-    )
+    commands: list[Callable[..., None]] = [simulate, embed, predict, trees]
+    with one_line_usage():
+        command = tyro.extras.subcommand_cli_from_dict(
+            {command.__name__: _later(command) for command in commands},
+            prog="gzfound",
+            description=gzfound.__doc__.splitlines()[0],
+            args=arguments,
+        )
+    command()

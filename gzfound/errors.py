@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ParamSpec
 
 P = ParamSpec("P")
@@ -42,3 +45,25 @@ def one_line_errors(main: Callable[P, None]) -> Callable[P, None]:
             raise SystemExit(2) from None
 
     return wrapped
+
+
+@contextlib.contextmanager
+def one_line_usage() -> Iterator[None]:
+    """Turn the box that tyro draws around a mistake in the options into a :class:`ConfigError`.
+
+    Only parse the options inside: what is written to stderr meanwhile is held back.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as box:
+            yield
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(_unboxed(box.getvalue())) from None
+
+
+def _unboxed(text: str) -> str:
+    """The sentences inside a box, without its title; ruled lines end a sentence."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│ ") for line in text.splitlines()]
+    words = " ".join(";" if line.strip("─") == "" else line for line in lines if line[:1] != "╭")
+    return re.sub(r" *; *", "; ", words.split("╰")[0]).strip("; ")

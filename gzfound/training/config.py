@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from gzfound.errors import ConfigError
+from gzfound.errors import ConfigError, one_line_usage
 from gzfound.files import write_text
 
 C = TypeVar("C")
@@ -29,7 +29,7 @@ def parse_config(kind: type[C], description: str, argv: Sequence[str] | None = N
         argv: command-line arguments, ``sys.argv[1:]`` by default.
 
     Raises:
-        ConfigError: the file has an unknown key or a value of the wrong type or range.
+        ConfigError: an unknown option or key, or a value of the wrong type or range.
     """
     import tyro
 
@@ -39,7 +39,8 @@ def parse_config(kind: type[C], description: str, argv: Sequence[str] | None = N
     chosen, rest = first.parse_known_args(arguments)
     default = kind() if chosen.config is None else read_config_file(kind, chosen.config)
     about = f"{description}\n\n--config FILE reads a YAML file first; options here override it."
-    return tyro.cli(kind, args=rest, default=default, description=about)
+    with one_line_usage():
+        return tyro.cli(kind, args=rest, default=default, description=about)
 
 
 def read_config_file(kind: type[C], path: str | Path) -> C:

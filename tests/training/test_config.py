@@ -83,8 +83,17 @@ def test_environment_variables_are_filled_in(
     assert config.data == ("here/a",)
 
 
-def test_an_option_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse_config(Outer, "test", ["--rat", "1"])
-    assert caught.value.code == 2
-    assert "--rat" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--rat", "1"], "Unrecognized options: --rat.*--rate"),
+        (["--rate", "fast"], "--rate.*'fast'"),
+        (["--kind", "c"], "--kind.*'?a'?, *'?b'?"),
+        (["--inner.size", "0"], "inner.size: 0 must be at least 1"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line(option: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_config(Outer, "test", option)
+    assert "\n" not in str(caught.value)
+    assert not set("│╭╰─") & set(str(caught.value))
