@@ -15,11 +15,12 @@ def effective_rank(embeddings: Floats) -> float:
     """The number of directions that embeddings ``(N, F)`` really use, 1 for a collapsed encoder.
 
     The exponential of the entropy of the singular values of the centred embeddings (RankMe,
-    Garrido et al. 2023, arXiv:2210.02885, eq. 1).
+    Garrido et al. 2023, arXiv:2210.02885, eq. 1); values within rounding of zero are left out.
     """
     values = np.linalg.svd(embeddings - embeddings.mean(axis=0), compute_uv=False)
-    shares = values / max(float(values.sum()), 1e-12)
-    shares = shares[shares > 1e-12]
+    rounding = np.finfo(np.float32).eps * float(np.linalg.norm(embeddings))
+    values = values[values > rounding]
+    shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
 
 
