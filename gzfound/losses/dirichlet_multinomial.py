@@ -23,6 +23,7 @@ votes alone would use up the error that is allowed. See ``docs/likelihood.md``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 REDUCTIONS = ("mean", "sum", "none")
 
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
-_PAIRS = (6.0, 10.0, 12.0)  # (a + k)(a + 7 - k) = a(a + 7) + k(7 - k), for k = 1, 2, 3
+_DIGAMMA = (-1 / 12, 1 / 120, -1 / 252, 1 / 240)
 _TABLE_LENGTH = 4096
+_BLOCK_ROWS = 256
 
 
 def answer_matrix(tree: DecisionTree, device: torch.device) -> Tensor:
@@ -61,55 +63,84 @@ def check_shapes(tree: DecisionTree, **arrays: Tensor) -> None:
         raise DataError(f"the number of galaxies differs: {rows}; it must be the same")
 
 
-def _stirling_series(z: Tensor) -> Tensor:
-    """S(z) = 1/(12 z) - 1/(360 z^3) + ..., to 1e-11 for z >= 8."""
-    inverse = z.reciprocal()
+def _odd_series(inverse: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:
+    """``sum_i coefficients[i] * inverse^(2 i + 1)``, by Horner's rule."""
+    first, second, third, fourth = coefficients
     square = inverse * inverse
-    total = square * _STIRLING[3]
-    total.add_(_STIRLING[2]).mul_(square).add_(_STIRLING[1]).mul_(square).add_(_STIRLING[0])
+    total = (square * fourth).add_(third).mul_(square).add_(second).mul_(square).add_(first)
     return total.mul_(inverse)
 
 
-def _log_rising(a: Tensor, n: Tensor) -> Tensor:
-    """R(a, n) = log Gamma(a + n) - log Gamma(a), elementwise; exactly 0 where n is 0."""
+def _pair_products(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x, x (x + 12) and (x + 6) (x + 10) for x = a (a + 7); the last two make prod (a + k)."""
+    x = a * (a + 7)
+    outer = x * (x + 12)
+    return x, outer, torch.add(outer, x, alpha=4).add_(60)
+
+
+def _log_slope(a: Tensor, x: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
+    """d/da log prod_{k < 8} (a + k)."""
+    total = x.mul(2).add_(12).div_(outer).add_(x.mul(2).add_(16).div_(inner))
+    return total.mul_(a.mul(2).add_(7))
+
+
+def log_rising(a: Tensor, n: Tensor, with_slope: bool = False) -> tuple[Tensor, Tensor | None]:
+    """R(a, n) and, if asked for, dR/da = digamma(a + n) - digamma(a), elementwise, float64.
+
+    Both are exactly 0 where n is 0; to 1e-11 for a up to 1e30.
+    """
     z, top = a + 8, a + n
-    end = z + n
-    low, high = a * (a + 7), top.mul_(top + 7)
-    ratio = high / low
-    for pair in _PAIRS:
-        ratio.mul_((high + pair).div_(low + pair))
-    total = torch.log(z).sub_(1).mul_(n)
-    total.addcmul_(torch.log1p(n / z), end - 0.5)
-    return total.add_(_stirling_series(end)).sub_(_stirling_series(z)).sub_(ratio.log_())
+    low, high = _pair_products(a), _pair_products(top)
+    before, after = z.reciprocal(), (z + n).reciprocal_()
+    growth = torch.log1p(n * before)
+    value = torch.log(z).sub_(1).mul_(n).addcmul_(growth, top.add(7.5))
+    value.add_(_odd_series(after, _STIRLING)).sub_(_odd_series(before, _STIRLING))
+    value.sub_((high[1] / low[1]).mul_(high[2] / low[2]).log_())
+    if not with_slope:
+        return value, None
+    slope = growth.addcmul_(before * after, n, value=0.5)
+    slope.addcmul_(_odd_series(after, _DIGAMMA), after)
+    slope.addcmul_(_odd_series(before, _DIGAMMA), before, value=-1)
+    return value, slope.add_(_log_slope(a, *low)).sub_(_log_slope(top, *high))
+
+
+def _blocks(*arrays: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows in blocks that stay in the cache of a CPU, where fresh memory costs more than maths."""
+    rows = _BLOCK_ROWS if arrays[0].device.type == "cpu" else max(len(arrays[0]), 1)
+    return zip(*(torch.split(array, rows) for array in arrays), strict=True)
 
 
 class _OrderedLogLikelihood(torch.autograd.Function):
-    """``sum_j R(alpha_j, n_j) - R(A, N)`` for each question, and its gradient.
-
-    dR/da = digamma(a + n) - digamma(a), which float64 holds to 1e-14.
-    """
+    """``sum_j R(alpha_j, n_j) - R(A, N)`` for each question, and its gradient."""
 
     @staticmethod
     def forward(ctx: Any, concentrations: Tensor, votes: Tensor, matrix: Tensor) -> Tensor:
-        answers = len(matrix)
-        totals = votes @ matrix
-        asked = (totals > 0).double() @ matrix.T > 0
-        safe = torch.where(asked, concentrations, 1.0)
-        a = torch.cat([safe, safe @ matrix], dim=1)
-        n = torch.cat([votes, totals], dim=1)
-        ctx.save_for_backward(a, n, matrix, asked)
-        rising = _log_rising(a, n)
-        return rising[:, :answers] @ matrix - rising[:, answers:]
+        with_slope, answers = bool(ctx.needs_input_grad[0]), len(matrix)
+        values, slopes = [], []
+        for alpha, block in _blocks(concentrations, votes):
+            counts = block.double()
+            totals = counts @ matrix
+            asked = totals @ matrix.T > 0
+            safe = torch.where(asked, alpha.double(), 1.0)  # R(a, 0) is 0, but not for infinite a
+            a, n = torch.cat([safe, safe @ matrix], 1), torch.cat([counts, totals], 1)
+            value, slope = log_rising(a, n, with_slope)
+            values.append(value[:, :answers] @ matrix - value[:, answers:])
+            slopes.append(slope)
+        if with_slope:
+            ctx.save_for_backward(matrix, *slopes)
+            ctx.dtype = concentrations.dtype
+        return torch.cat(values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        a, n, matrix, asked = ctx.saved_tensors
-        slope = torch.digamma(a + n).sub_(torch.digamma(a))
-        answers = len(matrix)
-        of_answers = slope[:, :answers] * (gradient @ matrix.T)
-        of_answers -= (slope[:, answers:] * gradient) @ matrix.T
-        return torch.where(asked, of_answers, 0.0), None, None
+        matrix, *slopes = ctx.saved_tensors
+        answers, parts = len(matrix), []
+        for (above,), slope in zip(_blocks(gradient), slopes, strict=True):
+            part = slope[:, :answers] * (above @ matrix.T)
+            part.sub_((slope[:, answers:] * above) @ matrix.T)
+            parts.append(part.to(ctx.dtype))
+        return torch.cat(parts), None, None
 
 
 @cache
@@ -123,6 +154,16 @@ def _log_factorial(votes: Tensor) -> Tensor:
     if whole and int(votes.min()) >= 0 and int(votes.max()) < _TABLE_LENGTH:
         return _factorial_table()[votes.long()]
     return torch.lgamma(votes.double() + 1)
+
+
+def _log_coefficient(votes: Tensor, matrix: Tensor) -> Tensor:
+    """log(N! / prod n_j!), float64 ``(B, Q)``."""
+    parts = []
+    for (counts,) in _blocks(votes):
+        totals = counts.double() @ matrix
+        totals = totals if counts.is_floating_point() else totals.long()
+        parts.append(_log_factorial(totals) - _log_factorial(counts) @ matrix)
+    return torch.cat(parts)
 
 
 def log_likelihood(
@@ -150,11 +191,10 @@ def log_likelihood(
         on_cpu = log_likelihood(concentrations.cpu(), votes.cpu(), tree, ordered=ordered)
         return on_cpu.to(device)
     matrix = answer_matrix(tree, device)
-    counts = votes.to(device, torch.float64)
-    value: Tensor = _OrderedLogLikelihood.apply(concentrations.double(), counts, matrix)
+    counts = votes.to(device)
+    value: Tensor = _OrderedLogLikelihood.apply(concentrations, counts, matrix)
     if not ordered:
-        factorials = _log_factorial(votes.to(device)) @ matrix
-        value = value + (_log_factorial((counts @ matrix).round_().long()) - factorials)
+        value = value + _log_coefficient(counts, matrix)
     return value.to(torch.promote_types(concentrations.dtype, torch.float32))
 
 
