@@ -58,7 +58,7 @@ class Embeddings:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"embeddings: {path} holds no embeddings: {reason}") from error
         column = table.column("embedding").combine_chunks()
-        vectors = np.asarray(column.flatten()).reshape(-1, width)
+        vectors = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
         return cls(table.column("id_str").to_pylist(), vectors)
 
 
@@ -99,7 +99,9 @@ def embed(
     """
     dataset = whole_dataset(source, config, split)
     encoder = weights if isinstance(weights, nn.Module) else load_encoder(weights)
-    errors = Path(f"{output}.errors.jsonl") if output is not None and on_error == "skip" else None
+    errors = None if output is None else Path(f"{output}.errors.jsonl")
+    if errors is not None:
+        errors.unlink(missing_ok=True)  # of an earlier run
     found = list(
         embed_batches(
             dataset,

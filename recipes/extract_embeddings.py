@@ -14,6 +14,7 @@ from accelerate import PartialState
 
 from gzfound.embedding import Embeddings, Vectors, embed_batches, whole_dataset, write_embeddings
 from gzfound.errors import ConfigError, one_line_errors
+from gzfound.files import write_text
 from gzfound.models import encoder_features, load_encoder
 from gzfound.models.precision import Precision
 from gzfound.training.config import parse_config
@@ -59,6 +60,8 @@ def extract(config: ExtractConfig) -> None:
     target = Path(config.output)
     parts = [target.with_name(f".{target.name}.part-{i}") for i in range(state.num_processes)]
     mine = parts[state.process_index]
+    errors = Path(f"{mine}.errors.jsonl")
+    errors.unlink(missing_ok=True)  # of a run that was killed
     batches = embed_batches(
         dataset,
         encoder,
@@ -68,7 +71,7 @@ def extract(config: ExtractConfig) -> None:
         device=str(state.device),
         precision=config.precision,
         on_error=config.on_error,
-        errors_path=Path(f"{mine}.errors.jsonl") if config.on_error == "skip" else None,
+        errors_path=errors,
     )
     width = encoder_features(encoder)
     write_embeddings(batches, width, mine)
@@ -90,9 +93,10 @@ def _joined(parts: Sequence[Path]) -> Iterator[tuple[list[str], Vectors]]:
 
 def _join_errors(parts: Sequence[Path], target: Path) -> None:
     found = [p for part in parts if (p := Path(f"{part}.errors.jsonl")).exists()]
+    listed = Path(f"{target}.errors.jsonl")
+    listed.unlink(missing_ok=True)
     if found:
-        text = "".join(path.read_text(encoding="utf-8") for path in found)
-        Path(f"{target}.errors.jsonl").write_text(text, encoding="utf-8")
+        write_text(listed, "".join(path.read_text(encoding="utf-8") for path in found))
     for path in found:
         path.unlink()
 

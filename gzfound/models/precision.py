@@ -6,14 +6,25 @@ from typing import Literal
 
 import torch
 
+from gzfound.errors import ConfigError
+
 Precision = Literal["auto", "no", "bf16", "fp16"]
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The named device, or the GPU where there is one."""
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The named device, or the GPU where there is one.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(best if device == "auto" else device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        allowed = "auto, cpu" if best == "cpu" else f"auto, cpu, {best}"
+        raise ConfigError(f"device: {device!r} cannot be used here; allowed: {allowed}") from error
+    return found
 
 
 def pick_precision(precision: Precision, device: torch.device | None = None) -> str:
