@@ -7,7 +7,7 @@ f = k / n of n volunteers, and k is binomial. Shapes: N galaxies, A answers.
   that expectation, so its mean over galaxies is an unbiased estimate.
 * **MAD**: E |f - p| = 2 m C(n, m) p^m (1 - p)^(n - m + 1) / n with m = floor(n p) + 1 (de Moivre
   1730; Diaconis & Zabell 1991, Statist. Sci. 6, 284, eq. 1.1). No function of k has this
-  expectation for every p (it is no polynomial in p), and putting f in place of p is 2-20 % too
+  expectation for every p (it is no polynomial in p), and putting f in place of p is 3-50 % too
   low. So p is averaged over its posterior given k, the prior being the distribution of p over
   the galaxies, fitted to their votes (empirical Bayes); see the simulations in
   ``docs/evaluation.md``.
