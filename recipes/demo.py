@@ -5,8 +5,8 @@ Each stage prints the command that does the same by hand.
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import runpy
 import shlex
 import shutil
 import sys
@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import rich
 from rich.console import Console
 
-from gzfound.errors import one_line_errors
+from gzfound.errors import ConfigError, one_line_errors
 from gzfound.training.config import parse_config
 
-RECIPES = Path(__file__).resolve().parent
-ROOT = RECIPES.parent
+ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("galaxies", "simclr", "tree")
 
 
@@ -72,8 +72,19 @@ def main_of(script: str) -> Callable[[Sequence[str]], None]:
         from gzfound.cli import main as command_line
 
         return command_line
-    found: Callable[[Sequence[str]], None] = runpy.run_path(str(ROOT / script))["main"]
+    found: Callable[[Sequence[str]], None] = load_script(ROOT / script).main
     return found
+
+
+def load_script(path: Path) -> Any:
+    """Import a script by its path, under its own name."""
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    if specification is None or specification.loader is None:
+        raise ConfigError(f"demo: {path} is not a Python script")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module
+    specification.loader.exec_module(module)
+    return module
 
 
 def demo(config: DemoConfig) -> Path:
@@ -124,8 +135,7 @@ def report(folder: Path, stages: Stages) -> Path:
     """Keep what was run beside the results, and write the report of both."""
     record = {"commands": stages.commands, "seconds": stages.seconds}
     (folder / "stages.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write = runpy.run_path(str(RECIPES / "demo_report.py"))["write_report"]
-    path: Path = write(folder)
+    path: Path = load_script(ROOT / "recipes/demo_report.py").write_report(folder)
     return path
 
 
