@@ -16,7 +16,7 @@ from gzfound.embedding import Embeddings, Vectors, embed_batches, whole_dataset,
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
 from gzfound.models import encoder_features, load_encoder
-from gzfound.models.precision import Precision
+from gzfound.models.precision import Precision, only_cpu
 from gzfound.training.config import parse_config
 
 
@@ -52,7 +52,7 @@ def extract(config: ExtractConfig) -> None:
     for name in ("weights", "data"):
         if not getattr(config, name):
             raise ConfigError(f"{name}: missing; pass --{name}")
-    state = PartialState()
+    state = PartialState(cpu=only_cpu())
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)
     encoder = load_encoder(config.weights)
@@ -81,7 +81,8 @@ def extract(config: ExtractConfig) -> None:
         _join_errors(parts, target)
         for part in parts:
             part.unlink()
-        state.print(f"{count} embeddings of {width} numbers: {target}")
+        by = f" by {state.num_processes} processes" if state.num_processes > 1 else ""
+        state.print(f"{count} embeddings of {width} numbers{by}: {target}")
     state.wait_for_everyone()
 
 

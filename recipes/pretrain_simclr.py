@@ -92,13 +92,13 @@ class Watch:
         self.votes = None if galaxies.votes is None else galaxies.votes[rows]
 
     def __call__(self, model: nn.Module) -> Mapping[str, float]:
-        """Metrics of the model after an epoch."""
+        """Metrics of the model after an epoch; without ``knn_r2`` where too few have votes."""
         device = next(model.parameters()).device
         embeddings = embed_arrays(model.encoder, self.images, device)
         metrics = {"rank": effective_rank(embeddings)}
         if self.tree is not None and self.votes is not None:
             metrics["knn_r2"] = knn_score(embeddings, self.votes, self.tree)
-        return metrics
+        return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
 def pretrain(config: PretrainConfig) -> None:

@@ -27,6 +27,15 @@ def pick_device(device: str = "auto") -> torch.device:
     return found
 
 
+def only_cpu() -> bool:
+    """Whether this machine has no GPU of any kind.
+
+    ``accelerate`` has to be told: several processes without a GPU would each take themselves for
+    the only one.
+    """
+    return not torch.accelerator.is_available()
+
+
 def pick_precision(precision: Precision, device: torch.device | None = None) -> str:
     """``no`` (float32), ``bf16`` or ``fp16``; ``auto`` takes bf16 where the hardware has it."""
     if precision != "auto":

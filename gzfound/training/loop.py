@@ -74,6 +74,8 @@ def train(
     with Telemetry(
         run.folder, run.epochs * steps, accelerator.is_main_process, accelerator
     ) as says:
+        if run.resume:
+            says.rewind(done)
         if done:
             says.say(f"resumed at step {done} of {run.epochs * steps}")
         for epoch in range(done // steps, run.epochs):
@@ -82,8 +84,7 @@ def train(
             if accelerator.is_main_process:
                 values |= at_epoch_end(bare.eval())
                 says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
-                numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                says.say(f"epoch {epoch + 1}/{run.epochs}  {numbers}")
+                says.epoch(epoch + 1, run.epochs, values)
                 state = {"step": (epoch + 1) * steps}
                 save_checkpoint(run.folder / "checkpoints", bare, optimiser, state)
             accelerator.wait_for_everyone()

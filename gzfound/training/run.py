@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DataLoaderConfiguration, set_seed
 
 from gzfound.errors import ConfigError
-from gzfound.models.precision import Precision, pick_precision
+from gzfound.models.precision import Precision, only_cpu, pick_precision
 from gzfound.training.config import save_config
 from gzfound.training.order import BatchOrder
 from gzfound.training.provenance import revision, versions
@@ -54,6 +54,7 @@ def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
     """
     folder = Path(config.output)
     accelerator = Accelerator(
+        cpu=only_cpu(),
         mixed_precision=pick_precision(config.precision),
         gradient_accumulation_steps=config.accumulate,
         log_with=config.tracker,
@@ -75,7 +76,10 @@ def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
 
 
 def provenance(recipe: str, config: RecipeConfig, data: str) -> dict[str, Any]:
-    """The metadata of weights: recipe, data, licence, citations, versions, configuration."""
+    """The metadata of weights: recipe, data, licence, citations, versions, configuration.
+
+    The number of processes is part of it, because each has batch statistics of its own.
+    """
     return {
         "recipe": recipe,
         "data": data,
@@ -87,6 +91,7 @@ def provenance(recipe: str, config: RecipeConfig, data: str) -> dict[str, Any]:
         "version": versions()["gzfound"],
         "versions": versions(),
         "revision": revision(),
+        "processes": PartialState().num_processes,
         "config": asdict(config),  # type: ignore[call-overload]
     }
 

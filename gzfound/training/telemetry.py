@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from gzfound.files import write_text
+
 
 class Telemetry:
     """Progress of a run on the main process; silent on the others.
@@ -65,6 +67,26 @@ class Telemetry:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+    def rewind(self, step: int) -> None:
+        """Drop what a killed run recorded after ``step``, which will be recorded again."""
+        if not self.main or not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_text(self.path, "".join(kept))
+
+    def epoch(self, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
+        """Print the values of an epoch; of a long run, of about ten epochs and the last."""
+        if epoch % max(1, epochs // 10) and epoch != epochs:
+            return
+        shown = [
+            f"{name.replace('_', ' ')} {value:,.0f}"
+            if abs(value) >= 100
+            else f"{name.replace('_', ' ')} {value:.3g}"
+            for name, value in values.items()
+        ]
+        self.say(f"epoch {epoch}/{epochs}: {', '.join(shown)}")
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""

@@ -83,6 +83,20 @@ def test_a_killed_run_resumes_to_the_same_bits(folder: Path, tmp_path: Path, kil
     resumed = regression(folder, resume=True)
     for name, value in expected.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+    for kind in ("step", "epoch"):
+        logged, whole_log = (read_metrics(run / "metrics.jsonl", kind) for run in (folder, whole))
+        assert [row["step"] for row in logged] == [row["step"] for row in whole_log]
+        assert [row["loss"] for row in logged] == [row["loss"] for row in whole_log]
+
+
+def test_a_line_that_was_cut_short_is_dropped_on_resuming(folder: Path) -> None:
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=12)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "step", "st')
+    regression(folder, resume=True)
+    steps = read_metrics(folder / "metrics.jsonl", "step")
+    assert [row["step"] for row in steps] == list(range(1, 33))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:

@@ -1,0 +1,215 @@
+"""SimCLR pretraining, end to end on sixty galaxies."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from gzfound import load_dataset, load_encoder
+from gzfound.training.config import read_config_file
+from gzfound.training.telemetry import read_metrics
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL = [
+    *("--encoder", "test_resnet", "--views.size", "24", "--image-size", "32"),
+    *("--epochs", "2", "--batch-size", "16", "--precision", "no", "--optim.learning-rate", "0.01"),
+]
+
+
+@pytest.fixture(scope="module")
+def script(recipe: Callable[[str], ModuleType]) -> ModuleType:
+    return recipe("pretrain_simclr")
+
+
+@pytest.fixture
+def arguments(simulated_galaxies: Path) -> list[str]:
+    return [*SMALL, "--data", str(simulated_galaxies)]
+
+
+@pytest.fixture
+def steps(simulated_galaxies: Path) -> int:
+    """Whole batches of 16 in the training galaxies, about 48 of 60."""
+    return len(load_dataset(str(simulated_galaxies), split="train")) // 16
+
+
+@pytest.fixture
+def run(script: ModuleType, arguments: list[str], tmp_path: Path) -> Path:
+    """A run of two epochs, start to end."""
+    script.main([*arguments, "--output", str(tmp_path / "run")])
+    return tmp_path / "run"
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = (load_file(run / "weights" / "model.safetensors") for run in (one, other))
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_weights_load_with_and_without_gzfound(run: Path, script: ModuleType) -> None:
+    encoder = load_encoder(run / "weights")
+    plain = timm.create_model(f"local-dir:{run / 'weights'}", pretrained=True).eval()
+    images = torch.randn(2, 3, 24, 24)
+    with torch.inference_mode():
+        assert torch.equal(plain(images), encoder(images))
+    assert (encoder.transform.size, encoder.transform.crop) == (24, 1.0)
+    notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
+    assert notes["recipe"] == "pretrain_simclr"
+    assert notes["processes"] == 1
+    assert notes["config"]["optim"]["learning_rate"] == 0.01
+    assert notes["data"].endswith("galaxies")
+
+
+def test_the_resolved_configuration_and_every_step_are_recorded(
+    run: Path, script: ModuleType, simulated_galaxies: Path, steps: int
+) -> None:
+    config = read_config_file(script.PretrainConfig, run / "config.yaml")
+    assert config.data == (str(simulated_galaxies),)
+    assert (config.encoder, config.views.size, config.epochs, config.watch) == (
+        *("test_resnet", 24, 2),
+        1000,
+    )
+    logged, epochs = (read_metrics(run / "metrics.jsonl", kind) for kind in ("step", "epoch"))
+    assert [row["step"] for row in logged] == list(range(1, 2 * steps + 1))
+    assert [row["epoch"] for row in epochs] == [1, 2]
+    assert all(math.isfinite(row["loss"]) and row["rank"] >= 1 for row in epochs)
+    assert len({row["loss"] for row in logged}) == len(logged)
+
+
+def test_a_run_is_not_written_over(
+    run: Path, script: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        script.main([*arguments, "--output", str(run)])
+    assert caught.value.code == 2
+    assert "already holds a run; pass --resume" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+KILLED = """
+import os, signal, sys
+import torch
+sys.path.insert(0, {folder!r})
+import pretrain_simclr as script
+torch.set_num_threads({threads})
+calls, make_views = 0, script.make_views
+def killer(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_views(*args, **kwargs)
+script.make_views = killer
+script.main({arguments!r})
+"""
+
+
+def test_kill_minus_nine_and_resume_give_the_same_bits(
+    run: Path, script: ModuleType, arguments: list[str], steps: int, tmp_path: Path
+) -> None:
+    """Two views a step: the first of the second step of the second epoch is killed."""
+    killed = tmp_path / "killed"
+    code = KILLED.format(
+        folder=str(RECIPES),
+        threads=torch.get_num_threads(),
+        calls=2 * (steps + 1) + 1,
+        arguments=[*arguments, "--output", str(killed)],
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert len(read_metrics(killed / "metrics.jsonl", "step")) == steps + 1
+    assert not (killed / "weights").exists()
+    script.main([*arguments, "--output", str(killed), "--resume"])
+    assert same_weights(killed, run)
+    losses = [
+        [row["loss"] for row in read_metrics(folder / "metrics.jsonl", "step")]
+        for folder in (killed, run)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_another_seed_gives_other_weights(
+    run: Path, script: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    for name, seed in (("same", "0"), ("other", "1")):
+        script.main([*arguments, "--output", str(tmp_path / name), "--seed", seed])
+    assert same_weights(tmp_path / "same", run)
+    assert not same_weights(tmp_path / "other", run)
+
+
+def test_pretraining_goes_on_from_weights(
+    run: Path, script: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    """With next to no learning rate the weights stay where they were."""
+    slow = ["--optim.learning-rate", "1e-12", "--weights", str(run / "weights")]
+    script.main([*arguments, "--output", str(tmp_path / "on"), *slow])
+    before, after = (
+        load_file(folder / "weights" / "model.safetensors") for folder in (run, tmp_path / "on")
+    )
+    kept = [name for name in before if "running" not in name and "num_batches" not in name]
+    assert len(kept) > 10
+    for name in kept:
+        torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--encoder", "resnet_18"], "timm has no model named 'resnet_18'"),
+        (["--data", "nowhere"], "nowhere: no such folder"),
+        (["--split", "dev"], "dev"),
+        (["--epochs", "0"], "epochs: 0 must be at least 1"),
+        (["--config", "nowhere.yaml"], "config: cannot read nowhere.yaml"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    script: ModuleType,
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        script.main([*arguments, "--output", str(tmp_path / "run"), *options])
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert message in shown
+    assert not (tmp_path / "run" / "weights").exists()
+
+
+def test_two_processes_under_accelerate_launch(
+    arguments: list[str], steps: int, tmp_path: Path
+) -> None:
+    """Without a GPU, ``--multi_gpu`` means processes of torch.distributed on the CPU."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    options = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    output = ["--output", str(tmp_path / "run")]
+    ended = subprocess.run(
+        [*launch, *options, str(RECIPES / "pretrain_simclr.py"), *arguments, *output],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    notes = json.loads((tmp_path / "run" / "weights" / "config.json").read_text())["gzfound"]
+    assert notes["processes"] == 2
+    logged = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl", "step")]
+    assert logged == list(range(1, 2 * steps + 1)), "one process writes, once a step"
+    assert load_encoder(tmp_path / "run" / "weights").num_features > 0
