@@ -14,13 +14,13 @@ import torch
 from gzfound.data import decoded_images, load_dataset
 from gzfound.embedding import Embeddings
 from gzfound.evaluation.table import MEAN
+from gzfound.losses import credible_interval
 from gzfound.reports import Curve, Fact, ProbeResult, QuestionPredictions, Report, by_question
 from gzfound.reports import sections as add
-from gzfound.training.provenance import machine, versions
 from gzfound.training.telemetry import read_metrics
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig, make_views
-from gzfound.votes import vote_fractions, votes_from_columns
+from gzfound.votes import total_votes, vote_fractions, votes_from_columns
 
 THUMBNAIL = 96
 METHODS = {
@@ -55,7 +55,13 @@ def write_report(folder: Path) -> Path:
     add_training(report, folder / "simclr", run["batch_size"])
     add.add_map(report, kept.images, vectors, values=map_values(columns))
     add.add_neighbours(report, kept.images, kept.ids, vectors)
-    add.add_predictions(report, predictions(folder, columns, kept.ids), kept.images, kept.ids)
+    add.add_predictions(
+        report,
+        predictions(folder, columns, kept.ids),
+        kept.images,
+        kept.ids,
+        min_votes=probe["configuration"]["min_votes"],
+    )
     add.add_probes(
         report, results, metric="RMSE", lower_is_better=True, caption=" ".join(probe["notes"])
     )
@@ -64,8 +70,6 @@ def write_report(folder: Path) -> Path:
         stages["commands"],
         stages["seconds"],
         data={"galaxies": f"{len(embeddings.ids):,}", "seed": str(run["seed"])},
-        machine={name: str(value) for name, value in machine().items()},
-        versions=versions(),
     )
     return report.write(folder / "report.html")
 
@@ -152,7 +156,11 @@ def map_values(columns: dict[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def predictions(folder: Path, columns: dict[str, Any], ids: list[str]) -> list[QuestionPredictions]:
-    """What the fine-tuned head predicts of the questions it knows, beside the votes."""
+    """What the fine-tuned head predicts of the questions it knows, beside the votes.
+
+    The intervals are those of the fraction that so many volunteers would give, so nine in ten
+    should hold the votes.
+    """
     table = pq.read_table(folder / "tree/predictions.parquet").to_pydict()
     whole = DecisionTree.from_columns(columns).tree
     known = [name for name in whole.slices if f"{name}_asked" in table]
@@ -164,12 +172,10 @@ def predictions(folder: Path, columns: dict[str, Any], ids: list[str]) -> list[Q
     def matrix(names: list[str]) -> npt.NDArray[np.float64]:
         return np.stack([np.asarray(table[name])[order] for name in names], axis=1)
 
-    answers = list(tree.columns)
-    return by_question(
-        tree,
-        votes,
-        matrix(answers),
-        matrix([f"{name}_low" for name in answers]),
-        matrix([f"{name}_high" for name in answers]),
-        matrix([f"{name}_asked" for name in tree.slices]),
-    )
+    expected = matrix(list(tree.columns))
+    totals = matrix([f"{name}_concentration" for name in tree.slices])
+    concentrations = torch.from_numpy(expected * totals[:, tree.question_index])
+    people = torch.from_numpy(np.maximum(total_votes(votes, tree), 1))
+    low, high = credible_interval(concentrations, tree, 0.9, people)
+    asked = matrix([f"{name}_asked" for name in tree.slices])
+    return by_question(tree, votes, expected, low.numpy(), high.numpy(), asked)

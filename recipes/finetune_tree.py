@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gzfound.data import split_by_id
+from gzfound.data import load_dataset, split_by_id
 from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, DataError, one_line_errors
 from gzfound.evaluation import evaluate_predictions
@@ -56,11 +56,13 @@ class FinetuneConfig:
         split: split to train on; a tenth of it, chosen by id, validates.
         test_split: split to predict and to report on.
         image_size: side in pixels at which images are decoded and kept for training.
-        views: ranges of the augmentations; the size must be that of the weights.
+        views: ranges of the augmentations, unless only the head learns; the size is that of the
+            weights.
         optim: optimiser and learning rate of the head.
         epochs: passes over the galaxies.
         batch_size: galaxies a step, over all processes together.
         accumulate: batches a step of the optimiser.
+        min_votes: fewest votes on a question for a galaxy to count in the metrics.
         seed: of every random draw.
         precision: auto takes bf16 where the hardware is fast at it.
         on_error: raise, or skip images that cannot be read.
@@ -87,6 +89,7 @@ class FinetuneConfig:
     epochs: int = 30
     batch_size: int = 128
     accumulate: int = 1
+    min_votes: int = 20
     seed: int = 0
     precision: Precision = "auto"
     on_error: str = "raise"
@@ -118,6 +121,11 @@ def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:
     encoder = start_encoder(config.encoder or untrained, config.weights)
     if config.weights is None:
         encoder.transform = EncoderTransform(config.views.size)
+    transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
+    if config.tune != "head" and transform.size != config.views.size:
+        raise ConfigError(
+            f"views.size: {config.views.size} must be {transform.size}, that of the weights"
+        )
     freeze(encoder, config.tune, config.blocks)
     return TreeModel(encoder, tree, config.dropout).to(memory_format=torch.channels_last)
 
@@ -196,7 +204,7 @@ class Validation:
         return {"validation_loss": value, "best": self.best}
 
 
-def report(config: FinetuneConfig, folder: Path) -> None:
+def report(config: FinetuneConfig, folder: Path, train_votes: npt.NDArray[np.int32]) -> None:
     """Predict the test split with the best weights; write predictions and metrics."""
     encoder = load_encoder(folder / "weights")
     head = load_head(folder / "weights", encoder)
@@ -214,7 +222,14 @@ def report(config: FinetuneConfig, folder: Path) -> None:
     write_table(
         prediction_table(test.ids, concentrations, head.tree), folder / "predictions.parquet"
     )
-    metrics = evaluate_predictions(concentrations, votes, head.tree, seed=config.seed)
+    metrics = evaluate_predictions(
+        concentrations,
+        votes,
+        head.tree,
+        train_votes=train_votes,
+        min_votes=config.min_votes,
+        seed=config.seed,
+    )
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 
@@ -223,6 +238,8 @@ def finetune(config: FinetuneConfig) -> None:
     accelerator, folder = open_run(config)
     transform = load_encoder(config.weights).transform if config.weights else None
     with accelerator.main_process_first():
+        for source in config.data:  # a test split that is missing fails now, not after training
+            load_dataset(source, config.data_config, config.test_split)
         galaxies = load_galaxies(
             config.data,
             config=config.data_config,
@@ -258,7 +275,7 @@ def finetune(config: FinetuneConfig) -> None:
         Validation(inputs[held], votes[held], folder / "weights", model.encoder, record),
     )
     if accelerator.is_main_process:
-        report(config, folder)
+        report(config, folder, votes)
         accelerator.print(f"weights: {folder / 'weights'}")
     accelerator.end_training()
 

@@ -109,7 +109,7 @@ def probe_table(
         f"95 % intervals from {resamples:,} resamples of the test galaxies; floor: the error of "
         "a perfect predictor; skill: 0 constant, 1 perfect.",
     )
-    headline = ("RMSE", "RMSE floor", "MAD", "skill")
+    headline = ("RMSE", "skill")
     rows = tuple(scores.rows())
     table = ResultTable("Linear probes of held-out questions", rows, notes, headline)
     return ProbeResults(table, probed, scores, predictions, penalties)

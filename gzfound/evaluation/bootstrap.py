@@ -36,11 +36,11 @@ class Interval:
             return "–"
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
-    def lines(self) -> str:
-        """The value over its interval, in three figures, for a narrow column."""
+    def line(self) -> str:
+        """The value and its interval in three decimals, for a narrow column."""
         if not np.isfinite(self.value):
             return "–"
-        return f"{self.value:.3f}\n{self.low:.3f} to {self.high:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
     def overlaps(self, other: Interval) -> bool:
         """Whether the two intervals share any value."""

@@ -20,6 +20,7 @@ from gzfound.trees import DecisionTree
 from gzfound.votes import total_votes
 
 LEVEL = 0.9
+LEAST_GALAXIES = 10
 
 
 def evaluate_predictions(
@@ -39,11 +40,14 @@ def evaluate_predictions(
         votes: counts, ``(N, A)``.
         tree: the questions and answers.
         train_votes: counts of the training galaxies, whose means are the constant predictor;
-            by default those of ``votes``, which flatters the constant a little. A question that
-            nobody was asked there is left out of the result.
+            by default those of ``votes``, which flatters the constant a little.
         min_votes: fewest votes on a question for a galaxy to count.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+
+    A question is left out of the result if nobody was asked it in the training galaxies, or fewer
+    than ``LEAST_GALAXIES`` of the galaxies have enough votes on it: an error over one or two
+    galaxies says nothing, but weighs as much as others in the mean of answers.
 
     Returns:
         What ``json.dumps`` takes: ``rows`` of the result table (methods ``model`` and
@@ -53,10 +57,14 @@ def evaluate_predictions(
     reference = votes if train_votes is None else train_votes
     if not len(votes):
         raise DataError("predictions: there are no galaxies to score")
-    asked = total_votes(reference, tree).sum(axis=0)
-    names = [name for name, number in zip(tree.slices, asked, strict=True) if number > 0]
+    asked = total_votes(reference, tree).sum(axis=0) > 0
+    scored = (total_votes(votes, tree) >= max(min_votes, 1)).sum(axis=0) >= LEAST_GALAXIES
+    names = [name for name, kept in zip(tree.slices, asked & scored, strict=True) if kept]
     if not names:
-        raise DataError(f"predictions: no galaxy has votes on a question of {tree.name}")
+        raise DataError(
+            f"predictions: no question of {tree.name} has {min_votes} votes on {LEAST_GALAXIES} "
+            f"of the {len(votes)} galaxies"
+        )
     kept = only_questions(tree, names)
     columns = [tree.columns.index(column) for column in kept.columns]
     alpha = torch.from_numpy(np.asarray(concentrations, np.float64)[:, columns])

@@ -11,6 +11,7 @@ import numpy as np
 from gzfound.evaluation.bootstrap import Interval
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 MEAN = "mean of answers"
@@ -85,25 +86,31 @@ class ResultTable:
             ],
         }
 
-    def to_rich(self) -> Table:
-        """A table that ``rich.print`` shows in the terminal: each value over its interval."""
+    def to_rich(self) -> Group:
+        """What ``rich.print`` shows in a terminal: a small table a target, then the notes."""
+        from rich.console import Group
+        from rich.text import Text
+
+        targets = tuple(dict.fromkeys(row.target for row in self.rows))
+        tables = [self._one_target(target) for target in targets]
+        return Group(*tables, Text(" ".join(self.notes), style="dim"))
+
+    def _one_target(self, target: str) -> Table:
         from rich import box
         from rich.table import Table
 
+        rows = [row for row in self.rows if row.target == target]
         shown = self.headline or self.metrics
-        table = Table(title=self.title, box=box.SIMPLE_HEAD, caption="\n".join(self.notes) or None)
-        for head in ("target", "method"):
-            table.add_column(head, min_width=10, overflow="fold")
+        title = f"{target}: {rows[0].galaxies:,} galaxies"
+        if "RMSE floor" in rows[0].metrics:
+            title += f", noise floor {rows[0].metrics['RMSE floor'].value:.3f}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("method", min_width=18)
         for head in shown:
-            table.add_column(head, justify="right", overflow="fold")
-        before = None
-        for row in self.rows:
-            if before not in (None, row.target):
-                table.add_section()
-            values = [row.metrics[m].lines() if m in row.metrics else "–" for m in shown]
-            first = f"{row.target}\n{row.galaxies:,} galaxies"
-            table.add_row("" if row.target == before else first, row.method, *values)
-            before = row.target
+            table.add_column(head, justify="right")
+        for row in rows:
+            values = [row.metrics[m].line() if m in row.metrics else "–" for m in shown]
+            table.add_row(row.method, *values)
         return table
 
     def _cells(self) -> list[list[str]]:

@@ -14,7 +14,8 @@ from gzfound.reports.page import Code, Group, Html, Note, Part, Report
 from gzfound.reports.predictions import QuestionPredictions, question_plot, typical_galaxies
 from gzfound.reports.probe_results import ProbeResult, probe_plots, probe_table
 from gzfound.reports.sheets import Images, contact_sheet, neighbour_rows, view_rows
-from gzfound.reports.summary import Pairs, Stages, installed_versions, this_machine
+from gzfound.reports.summary import Pairs, Stages
+from gzfound.training.provenance import machine, versions
 
 _KEY = Html(
     '<p class="key"><span><i class="votes"></i>fraction of the votes</span>'
@@ -172,20 +173,13 @@ def add_summary(
     seconds: Mapping[str, float],
     *,
     data: Mapping[str, str] | None = None,
-    machine: Mapping[str, str] | None = None,
-    versions: Mapping[str, str] | None = None,
 ) -> None:
-    """Commands, seconds a stage, and what ran them (by default this machine as it is now)."""
+    """Commands, seconds a stage, and the machine and versions that ran them (as they are now)."""
+    here = {name: str(value) for name, value in machine().items()}
     report.section(
         "How this was made",
-        "What was run, in this order, how long each stage took, and on what.",
+        "The commands below, run in this order on the same data, give this page again.",
         Code("\n".join(commands)),
         Stages(seconds),
-        Group(
-            [
-                Pairs({**(data or {}), **(this_machine() if machine is None else machine)}),
-                Pairs(installed_versions() if versions is None else versions),
-            ],
-            320,
-        ),
+        Group([Pairs({**(data or {}), **here}), Pairs(versions())], 320),
     )

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
-PACKAGES = (
-    "gzfound",
-    "torch",
-    "timm",
-    "lightly",
-    "accelerate",
-    "datasets",
-    "numpy",
-    "scikit-learn",
-)
 
 
 @dataclass(frozen=True)
@@ -70,37 +55,3 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min"
-
-
-def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Python's version and those of the installed ``packages``, without importing them."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def this_machine() -> dict[str, str]:
-    """The processor, its usable cores, the memory and the system of this machine."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    facts = {"processor": _processor(), "cores": str(cores)}
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        facts["memory"] = f"{memory / 2**30:.0f} GiB"
-    return {**facts, "system": f"{platform.system()} {platform.machine()}"}
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name" and value.strip():
-                return value.strip()
-    return platform.processor() or platform.machine()

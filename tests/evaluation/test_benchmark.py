@@ -83,7 +83,7 @@ def test_forms_of_the_table(results: Any) -> None:
     console = rich.console.Console(file=io.StringIO(), width=120)
     console.print(table.to_rich())
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert f"{value.low:.3f} to {value.high:.3f}" in shown
+    assert f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})" in shown
     assert "log likelihood" not in shown
 
 
@@ -194,5 +194,7 @@ def test_evaluation_skips_questions_that_nobody_was_asked(world: Any) -> None:
     targets = {row["target"] for row in found["rows"]}
     assert "bar-hubble" not in targets
     assert "smooth-or-featured-hubble" in targets
-    with pytest.raises(DataError, match="no galaxy has votes on a question"):
+    with pytest.raises(
+        DataError, match="no question .* has 20 votes on 10 of the 900"
+    ):
         evaluate_predictions(world.truth + 0.1, 0 * votes, world.tree)

@@ -18,7 +18,7 @@ from gzfound.reports.pictures import thumbnail
 from gzfound.reports.predictions import coverage, question_plot, typical_galaxies
 from gzfound.reports.probe_results import probe_plots, probe_table
 from gzfound.reports.sheets import Rows, Tile, neighbour_rows
-from gzfound.reports.summary import Stages, duration, installed_versions, this_machine
+from gzfound.reports.summary import Stages, duration
 
 
 @pytest.mark.parametrize("kind", ["spread", "one place", "a line"])
@@ -215,8 +215,6 @@ def test_summary_of_this_machine():
     assert "width:100.0%" in html
     assert "width:25.0%" in html
     assert "1 min 40 s" in html
-    assert int(this_machine()["cores"]) >= 1
-    assert set(installed_versions(["numpy", "no-such-package"])) == {"python", "numpy"}
 
 
 def test_missing_matplotlib_is_one_clear_line(monkeypatch):
