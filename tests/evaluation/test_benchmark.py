@@ -194,7 +194,5 @@ def test_evaluation_skips_questions_that_nobody_was_asked(world: Any) -> None:
     targets = {row["target"] for row in found["rows"]}
     assert "bar-hubble" not in targets
     assert "smooth-or-featured-hubble" in targets
-    with pytest.raises(
-        DataError, match="no question .* has 20 votes on 10 of the 900"
-    ):
+    with pytest.raises(DataError, match=r"no question .* has 20 votes on 10 of the 900"):
         evaluate_predictions(world.truth + 0.1, 0 * votes, world.tree)
