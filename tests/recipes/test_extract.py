@@ -1,0 +1,126 @@
+"""Extraction: every galaxy once, in order, by one process or by two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gzfound import Embeddings, embed, load_dataset
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "extract_embeddings.py"
+
+
+@pytest.fixture(scope="module")
+def script(recipe: Callable[[str], ModuleType]) -> ModuleType:
+    return recipe("extract_embeddings")
+
+
+@pytest.fixture(scope="module")
+def cutouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """g00 to g24, of which g17 cannot be read."""
+    folder = tmp_path_factory.mktemp("cutouts")
+    draw = np.random.default_rng(0)
+    for number in range(25):
+        coarse = Image.fromarray(draw.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((36, 36), Image.Resampling.BICUBIC).save(folder / f"g{number:02d}.png")
+    (folder / "g17.png").write_bytes(b"\x89PNG and no more")
+    return folder
+
+
+def test_one_process_gives_what_embed_gives(
+    script: ModuleType,
+    simulated_galaxies: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "new" / "e.parquet"
+    options = ["--weights", str(encoder_weights), "--data", str(simulated_galaxies)]
+    script.main([*options, "--output", str(output), "--precision", "no"])
+    assert capsys.readouterr().out == f"60 embeddings of 96 numbers: {output}\n"
+    found = Embeddings.read(output)
+    expected = embed(simulated_galaxies, encoder_weights, precision="no")
+    assert found.ids == expected.ids
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert [path.name for path in output.parent.iterdir()] == ["e.parquet"]
+
+
+def test_a_split_of_a_configuration(
+    script: ModuleType, simulated_galaxies: Path, encoder_weights: Path, tmp_path: Path
+) -> None:
+    options = ["--weights", str(encoder_weights), "--data", str(simulated_galaxies)]
+    output = tmp_path / "e.parquet"
+    script.main([*options, "--output", str(output), "--data-config", "tiny", "--split", "test"])
+    expected = load_dataset(str(simulated_galaxies), "tiny", split="test")["id_str"]
+    assert Embeddings.read(output).ids == list(expected)
+
+
+def test_two_processes_give_every_row_once_in_order(
+    cutouts: Path, encoder_weights: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "e.parquet"
+    stale = Path(f"{tmp_path}/.e.parquet.part-0.errors.jsonl")
+    stale.write_text('{"id_str": "of a killed run", "reason": "?"}\n')
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    options = ["--weights", str(encoder_weights), "--data", str(cutouts), "--on-error", "skip"]
+    options += ["--output", str(output), "--precision", "no", "--batch-size", "4"]
+    ended = subprocess.run(
+        [*launch, str(RECIPE), *options],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "24 embeddings of 96 numbers by 2 processes" in ended.stdout
+    found = Embeddings.read(output)
+    assert found.ids == [f"g{number:02d}" for number in range(25) if number != 17]
+    one = embed(cutouts, encoder_weights, precision="no", on_error="skip")
+    assert one.ids == found.ids
+    np.testing.assert_allclose(found.vectors, one.vectors, atol=1e-5, rtol=1e-4)
+    errors = Path(f"{output}.errors.jsonl")
+    assert [json.loads(line)["id_str"] for line in errors.read_text().splitlines()] == ["g17"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, errors.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "weights: missing; pass --weights"),
+        (["--weights", "W"], "data: missing; pass --data"),
+        (["--weights", "W", "--data", "nowhere"], "nowhere: no such folder"),
+        (["--weights", "nowhere", "--data", "CUTOUTS"], "'nowhere' is no directory"),
+        (["--weights", "WEIGHTS", "--data", "CUTOUTS"], "g17.png"),
+        (["--weights", "WEIGHTS", "--data", "CUTOUTS", "--on-error", "no"], "raise, skip"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_nothing(
+    script: ModuleType,
+    cutouts: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = {"CUTOUTS": str(cutouts), "WEIGHTS": str(encoder_weights)}
+    with pytest.raises(SystemExit) as caught:
+        script.main([real.get(word, word) for word in options])
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
