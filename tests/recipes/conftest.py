@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,15 +31,40 @@ def recipe() -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture
+def two_processes() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a recipe under ``accelerate launch`` with two processes.
+
+    Without a GPU, ``--multi_gpu`` means processes of torch.distributed; with ``--cpu`` accelerate
+    starts one process whatever ``--num_processes`` says.
+    """
+
+    def run(name: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        hidden = {"ACCELERATE_USE_CPU": "false", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+        launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+        return subprocess.run(
+            [*launch, str(RECIPES / f"{name}.py"), *arguments],
+            env={**os.environ, **hidden},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run
+
+
 @pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    """Accelerate keeps its precision for the life of a process; a recipe has one of its own."""
+def _fresh_accelerate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On the CPU, whose bits repeat; accelerate keeps its precision for the life of a process."""
     from accelerate.state import AcceleratorState, GradientState
 
     def reset() -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
 
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     reset()
     yield
     reset()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +13,6 @@ import pytest
 from PIL import Image
 
 from gzfound import Embeddings, embed, load_dataset
-
-RECIPE = Path(__file__).parents[2] / "recipes" / "extract_embeddings.py"
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +61,17 @@ def test_a_split_of_a_configuration(
 
 
 def test_two_processes_give_every_row_once_in_order(
-    cutouts: Path, encoder_weights: Path, tmp_path: Path
+    two_processes: Callable[..., subprocess.CompletedProcess[str]],
+    cutouts: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
 ) -> None:
     output = tmp_path / "e.parquet"
     stale = Path(f"{tmp_path}/.e.parquet.part-0.errors.jsonl")
     stale.write_text('{"id_str": "of a killed run", "reason": "?"}\n')
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    launch += ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
     options = ["--weights", str(encoder_weights), "--data", str(cutouts), "--on-error", "skip"]
     options += ["--output", str(output), "--precision", "no", "--batch-size", "4"]
-    ended = subprocess.run(
-        [*launch, str(RECIPE), *options],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    ended = two_processes("extract_embeddings", options)
     assert ended.returncode == 0, ended.stderr
     assert "24 embeddings of 96 numbers by 2 processes" in ended.stdout
     found = Embeddings.read(output)

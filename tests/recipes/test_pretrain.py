@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -193,23 +192,16 @@ def test_mistakes_end_in_one_line(
 
 
 def test_two_processes_under_accelerate_launch(
-    arguments: list[str], steps: int, tmp_path: Path
+    two_processes: Callable[..., subprocess.CompletedProcess[str]],
+    arguments: list[str],
+    steps: int,
+    tmp_path: Path,
 ) -> None:
-    """Without a GPU, ``--multi_gpu`` means processes of torch.distributed on the CPU."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-    options = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    output = ["--output", str(tmp_path / "run")]
-    ended = subprocess.run(
-        [*launch, *options, str(RECIPES / "pretrain_simclr.py"), *arguments, *output],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    run = tmp_path / "run"
+    ended = two_processes("pretrain_simclr", [*arguments, "--output", str(run)])
     assert ended.returncode == 0, ended.stderr
-    notes = json.loads((tmp_path / "run" / "weights" / "config.json").read_text())["gzfound"]
+    notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
     assert notes["processes"] == 2
-    logged = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl", "step")]
+    logged = [row["step"] for row in read_metrics(run / "metrics.jsonl", "step")]
     assert logged == list(range(1, 2 * steps + 1)), "one process writes, once a step"
-    assert load_encoder(tmp_path / "run" / "weights").num_features > 0
+    assert load_encoder(run / "weights").num_features > 0
