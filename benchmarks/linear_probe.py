@@ -6,6 +6,8 @@ python benchmarks/linear_probe.py --weights W --data D --target COLUMN --output 
 
 from __future__ import annotations
 
+import gzfound  # isort: skip  # before torch: says how its threads wait
+
 import dataclasses
 import json
 import sys
@@ -20,7 +22,6 @@ import numpy.typing as npt
 import rich
 import torch
 
-import gzfound
 from gzfound.data import decoded_images, split_by_id
 from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, DataError, one_line_errors

@@ -5,6 +5,8 @@ accelerate launch recipes/extract_embeddings.py --weights W --data D --output E.
 
 from __future__ import annotations
 
+import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

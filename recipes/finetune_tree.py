@@ -5,6 +5,8 @@ accelerate launch recipes/finetune_tree.py --config C --weights W --data D --out
 
 from __future__ import annotations
 
+import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -5,6 +5,8 @@ accelerate launch recipes/pretrain_simclr.py --config recipes/configs/X.yaml --d
 
 from __future__ import annotations
 
+import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -100,8 +100,8 @@ def test_the_steps_of_an_astronomer(home: Path) -> None:
     assert lines[0] == "g00  1.00", "the nearest galaxy is the galaxy itself"
     assert len(lines) == 5
     ids = [f"g{number:02d}" for number in range(12)]
-    assert Embeddings.read(home / "embeddings.parquet").ids == ids
-    table = pq.read_table(home / "predictions.parquet")
+    assert Embeddings.read(home / "runs" / "embeddings.parquet").ids == ids
+    table = pq.read_table(home / "runs" / "predictions.parquet")
     assert table["id_str"].to_pylist() == ids
     shown = re.findall(r"^\| `(\S+-hubble_\S+)` \| [\d.]+ \|$", README, flags=re.MULTILINE)
     assert len(shown) == 5
@@ -121,7 +121,7 @@ def test_the_steps_of_a_survey_engineer(home: Path) -> None:
     assert found.splitlines()[-1] == "60 rows, 60 galaxies"
     splits = load_dataset(str(home / "demo" / "galaxies"))
     order = [name for split in splits.values() for name in split["id_str"]]
-    assert Embeddings.read(home / "runs" / "embeddings.parquet").ids == order
+    assert Embeddings.read(home / "runs" / "survey.parquet").ids == order
 
 
 def test_make_has_every_target_that_the_readme_names() -> None:
