@@ -1,1 +1,1 @@
-"""training."""
+"""Training: the one loop and what it needs: batches, rates, checkpoints, telemetry."""
