@@ -50,6 +50,7 @@ class ProbeConfig:
         target: column to probe instead: a number or a class.
         kind: of the target: ``auto``, ``number`` or ``class``.
         data_config: configuration of the dataset.
+        crop: linear fraction of each image to look at, if not that of the weights.
         folds: of the cross-validation of a target in data without a test split.
         min_votes: fewest votes on a question for a galaxy to count in the errors.
         components: of pixel PCA.
@@ -67,6 +68,7 @@ class ProbeConfig:
     target: str = ""
     kind: str = "auto"
     data_config: str | None = None
+    crop: float | None = None
     folds: int = 5
     min_votes: int = 20
     components: int = 64
@@ -200,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if bool(config.questions) == bool(config.target):
         raise ConfigError("give either --questions Q1,Q2 (or all) or --target COLUMN")
     start = time.perf_counter()
-    encoder = gzfound.load_encoder(config.weights)
+    encoder = gzfound.load_encoder(config.weights, crop=config.crop)
     transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
     sample = load_sample(config, transform.size, transform.crop)
     embeddings = make_embeddings(config, encoder, sample.images)

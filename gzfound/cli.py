@@ -44,6 +44,7 @@ def embed(
     output: Path = Path("embeddings.parquet"),
     data_config: str | None = None,
     split: str | None = None,
+    crop: float | None = None,
     batch_size: int = 32,
     threads: int = 2,
     device: str = "auto",
@@ -58,6 +59,7 @@ def embed(
         output: Parquet file to write.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
+        crop: linear fraction of each image to look at, if not that of the weights.
         batch_size: galaxies a forward pass.
         threads: threads that decode images.
         device: auto takes a GPU where there is one.
@@ -70,6 +72,7 @@ def embed(
         config=data_config,
         split=split,
         output=output,
+        crop=crop,
         batch_size=batch_size,
         threads=threads,
         device=device,
@@ -85,6 +88,7 @@ def predict(
     output: Path = Path("predictions.parquet"),
     data_config: str | None = None,
     split: str | None = None,
+    crop: float | None = None,
 ) -> None:
     """Predict how volunteers would answer, with 90 % intervals: a Parquet file.
 
@@ -94,8 +98,11 @@ def predict(
         output: Parquet file to write.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
+        crop: linear fraction of each image to look at, if not that of the weights.
     """
-    table = gzfound.predict(data, weights, config=data_config, split=split, output=output)
+    table = gzfound.predict(
+        data, weights, config=data_config, split=split, output=output, crop=crop
+    )
     _say(f"{table.num_rows} galaxies: {output}")
 
 

@@ -69,6 +69,7 @@ def embed(
     config: str | None = None,
     split: str | None = None,
     output: str | Path | None = None,
+    crop: float | None = None,
     batch_size: int = 32,
     threads: int = 2,
     device: str = "auto",
@@ -83,6 +84,8 @@ def embed(
         config: of the dataset, such as ``tiny``.
         split: of the dataset; by default every split, one after the other.
         output: also write a Parquet file here.
+        crop: linear fraction of each image to look at, around its centre, where the images have a
+            wider or narrower field than those trained on; by default that of the weights.
         batch_size: galaxies a forward pass.
         threads: threads that decode images.
         device: ``auto`` takes a GPU where there is one.
@@ -98,7 +101,7 @@ def embed(
         WeightsError: the weights cannot be loaded.
     """
     dataset = whole_dataset(source, config, split)
-    encoder = weights if isinstance(weights, nn.Module) else load_encoder(weights)
+    encoder = weights if isinstance(weights, nn.Module) else load_encoder(weights, crop=crop)
     errors = None if output is None else Path(f"{output}.errors.jsonl")
     if errors is not None:
         errors.unlink(missing_ok=True)  # of an earlier run

@@ -35,6 +35,7 @@ def predict(
     config: str | None = None,
     split: str | None = None,
     output: str | Path | None = None,
+    crop: float | None = None,
     batch_size: int = 32,
     threads: int = 2,
     device: str = "auto",
@@ -57,7 +58,7 @@ def predict(
         WeightsError: the weights cannot be loaded, or have no head.
     """
     dataset = whole_dataset(source, config, split)
-    encoder = load_encoder(weights)
+    encoder = load_encoder(weights, crop=crop)
     head = load_head(weights, encoder)
     batches = list(
         embed_batches(

@@ -32,6 +32,7 @@ class ExtractConfig:
         output: Parquet file of the embeddings.
         data_config: configuration of the dataset, such as ``tiny``.
         split: split of the dataset; all of them, one after the other, by default.
+        crop: linear fraction of each image to look at, if not that of the weights.
         batch_size: galaxies a forward pass.
         threads: threads of each process that decode images.
         precision: auto takes bf16 where the hardware is fast at it.
@@ -43,6 +44,7 @@ class ExtractConfig:
     output: str = "embeddings.parquet"
     data_config: str | None = None
     split: str | None = None
+    crop: float | None = None
     batch_size: int = 32
     threads: int = 2
     precision: Precision = "auto"
@@ -57,7 +59,7 @@ def extract(config: ExtractConfig) -> None:
     state = PartialState(cpu=only_cpu())
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)
-    encoder = load_encoder(config.weights)
+    encoder = load_encoder(config.weights, crop=config.crop)
     rows = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
     target = Path(config.output)
     parts = [target.with_name(f".{target.name}.part-{i}") for i in range(state.num_processes)]

@@ -52,12 +52,16 @@ def save_weights(
         (folder / "README.md").write_text(weights_card(config), encoding="utf-8")
 
 
-def load_encoder(weights: str | Path, *, device: str = "cpu") -> nn.Module:
+def load_encoder(
+    weights: str | Path, *, device: str = "cpu", crop: float | None = None
+) -> nn.Module:
     """Load an encoder in evaluation mode, with its ``transform`` attached.
 
     Args:
         weights: a weights directory, ``hf-hub:owner/name``, or the name of a pretrained timm model.
         device: where the encoder lives.
+        crop: linear fraction of each image to look at, around its centre, for images whose field
+            is wider or narrower than that of the images trained on; by default as in training.
 
     Returns:
         A timm model that maps ``(B, C, H, W)`` to embeddings ``(B, num_features)``; its
@@ -65,8 +69,12 @@ def load_encoder(weights: str | Path, *, device: str = "cpu") -> nn.Module:
 
     Raises:
         WeightsError: the directory is not a weights directory, or the hub cannot be reached.
+        ConfigError: ``crop`` is out of range.
     """
     import timm
+
+    if crop is not None and not 0 < crop <= 1:
+        raise ConfigError(f"crop: {crop} must be above 0 and at most 1")
 
     path = Path(weights)
     if path.exists():
@@ -83,7 +91,7 @@ def load_encoder(weights: str | Path, *, device: str = "cpu") -> nn.Module:
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"weights: cannot load {str(weights)!r}: {reason}") from error
-    encoder.transform = _transform_of(encoder)  # type: ignore[assignment]
+    encoder.transform = _transform_of(encoder, crop)  # type: ignore[assignment]
     return encoder.to(device).eval()
 
 
@@ -177,11 +185,11 @@ def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, A
     }
 
 
-def _transform_of(encoder: nn.Module) -> EncoderTransform:
+def _transform_of(encoder: nn.Module, crop: float | None) -> EncoderTransform:
     found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
     return EncoderTransform(
         size=int(found["input_size"][-1]),
-        crop=float(found.get("crop_pct") or 1.0),
+        crop=crop or float(found.get("crop_pct") or 1.0),
         mean=tuple(found["mean"]),
         std=tuple(found["std"]),
     )

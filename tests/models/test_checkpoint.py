@@ -129,3 +129,12 @@ def test_the_transform_crops_resizes_and_normalises() -> None:
     torch.testing.assert_close(pixels, expected, atol=1e-6, rtol=0)
     as_tensor = TRANSFORM(torch.from_numpy(grey).permute(2, 0, 1))
     assert torch.equal(as_tensor, pixels)
+
+
+def test_the_crop_can_be_that_of_other_images(weights: Path) -> None:
+    assert load_encoder(weights, crop=0.3).transform == EncoderTransform(
+        40, 0.3, TRANSFORM.mean, TRANSFORM.std
+    )
+    for crop in (0.0, 1.2):
+        with pytest.raises(ConfigError, match=f"crop: {crop} must be above 0 and at most 1"):
+            load_encoder(weights, crop=crop)
