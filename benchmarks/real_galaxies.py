@@ -203,7 +203,8 @@ def picture(
     """Write six galaxies and their nearest neighbours as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = decoded_images(dataset, 112, crop=crop)
-    save_png(neighbour_rows(shown.images, kept.ids, vectors).figure(), path, dpi=100)
+    names = [Path(name).name.removesuffix("_bviz_thumb") for name in kept.ids]
+    save_png(neighbour_rows(shown.images, names, vectors).figure(), path, dpi=100)
 
 
 @one_line_errors

@@ -170,6 +170,7 @@ class Validation:
         folder: of the weights.
         encoder: the frozen encoder if only the head learns.
         record: metadata of the weights.
+        resume: whether the weights in the folder, if any, are the best so far.
     """
 
     def __init__(
@@ -179,13 +180,14 @@ class Validation:
         folder: Path,
         encoder: nn.Module,
         record: Mapping[str, Any],
+        resume: bool,
     ) -> None:
         self.inputs = inputs
         self.votes = torch.from_numpy(votes)
         self.folder = folder
         self.encoder = encoder
         self.record = record
-        kept = read_config(folder)["gzfound"] if folder.exists() else {}
+        kept = read_config(folder)["gzfound"] if resume and folder.exists() else {}
         self.best = float(kept.get("validation_loss", "inf"))
 
     def __call__(self, model: nn.Module) -> Mapping[str, float]:
@@ -268,13 +270,15 @@ def finetune(config: FinetuneConfig) -> None:
     held = np.asarray(parts["validation"])
     record = provenance("finetune_tree", config, ", ".join(config.data))
     train(
-        Run(folder, config.epochs, config.accumulate, config.optim, config.resume),
+        Run(folder, config.epochs, config.optim, config.resume),
         accelerator,
         model.head if config.tune == "head" else model,
         build_optimiser(build_groups(model, config), config.optim),
         batches,
         build_step(config, model),
-        Validation(inputs[held], votes[held], folder / "weights", model.encoder, record),
+        Validation(
+            inputs[held], votes[held], folder / "weights", model.encoder, record, config.resume
+        ),
     )
     if accelerator.is_main_process:
         report(config, folder, votes)

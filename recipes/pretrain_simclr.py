@@ -137,7 +137,7 @@ def pretrain(config: PretrainConfig) -> None:
         return loss(projections)
 
     trained = train(
-        Run(folder, config.epochs, config.accumulate, config.optim, config.resume),
+        Run(folder, config.epochs, config.optim, config.resume),
         accelerator,
         model,
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),

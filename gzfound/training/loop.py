@@ -31,14 +31,12 @@ class Run:
     Attributes:
         folder: receives ``metrics.jsonl`` and ``checkpoints``.
         epochs: number of passes over the galaxies.
-        accumulate: batches whose gradients are added up before the weights move.
         optim: learning rate and clipping.
         resume: whether to go on from the last checkpoint in the folder.
     """
 
     folder: Path
     epochs: int
-    accumulate: int
     optim: OptimConfig
     resume: bool = False
 
@@ -113,7 +111,9 @@ def _epoch(
     for number, batch in enumerate(batches.epoch(epoch)):
         waited += time.perf_counter() - ready
         taken = epoch * order.steps + number
-        rate = set_learning_rate(optimiser, taken, run.epochs * order.steps, run.optim)
+        together = order.accumulate
+        moves = run.epochs * order.steps // together
+        rate = set_learning_rate(optimiser, taken // together, moves, run.optim)
         with accelerator.accumulate(model):
             loss = step(model, batch, epoch)
             accelerator.backward(loss)

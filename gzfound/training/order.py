@@ -24,6 +24,7 @@ class BatchOrder:
         seed: of the order.
         process: number of this process.
         processes: number of processes.
+        accumulate: batches whose gradients are added up; an epoch is a multiple of them.
     """
 
     rows: npt.NDArray[np.int64]
@@ -31,6 +32,7 @@ class BatchOrder:
     seed: int
     process: int = 0
     processes: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.processes:
@@ -38,15 +40,16 @@ class BatchOrder:
                 f"batch_size: {self.batch_size} must be a positive multiple of the "
                 f"{self.processes} processes"
             )
-        if len(self.rows) < self.batch_size:
+        if len(self.rows) < self.batch_size * self.accumulate:
             raise ConfigError(
-                f"batch_size: {self.batch_size} is more than the {len(self.rows)} galaxies at hand"
+                f"batch_size: {self.accumulate} of {self.batch_size} are more than the "
+                f"{len(self.rows)} galaxies at hand"
             )
 
     @property
     def steps(self) -> int:
         """Number of batches in an epoch."""
-        return len(self.rows) // self.batch_size
+        return len(self.rows) // (self.batch_size * self.accumulate) * self.accumulate
 
     def epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         """Rows of this process in every batch of an epoch, ``(steps, batch_size / processes)``."""

@@ -115,11 +115,17 @@ def batch_order(
         rows: the galaxies to draw from.
         batch_size: galaxies a step, over all processes together.
         seed: of the order.
-        accelerator: knows the processes.
+        accelerator: knows the processes, and how many batches make a step of the optimiser.
     """
     galaxies = np.asarray(rows, dtype=np.int64)
     processes = accelerator.num_processes
-    largest = len(galaxies) - len(galaxies) % processes
+    together = accelerator.gradient_accumulation_steps
+    largest = len(galaxies) // together // processes * processes
     return BatchOrder(
-        galaxies, min(batch_size, largest), seed, accelerator.process_index, processes
+        rows=galaxies,
+        batch_size=min(batch_size, largest),
+        seed=seed,
+        process=accelerator.process_index,
+        processes=processes,
+        accumulate=together,
     )

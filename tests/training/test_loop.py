@@ -43,7 +43,7 @@ def regression(folder: Path, *, resume: bool = False, kill_at: int | None = None
 
     accelerate = Accelerator(cpu=True)
     return train(
-        Run(folder, 4, 1, OPTIM, resume),
+        Run(folder, 4, OPTIM, resume),
         accelerate,
         model,
         build_optimiser(parameter_groups(model, OPTIM.weight_decay), OPTIM),
@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:
     model = nn.Linear(1, 1)
     with pytest.raises(GzfoundError, match="loss: nan at step 1"):
         train(
-            Run(folder, 1, 1, OPTIM),
+            Run(folder, 1, OPTIM),
             Accelerator(cpu=True),
             model,
             build_optimiser(parameter_groups(model, 0.0), OPTIM),
@@ -125,3 +125,27 @@ def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
     optimiser = build_optimiser(parameter_groups(model, 0.0), OPTIM)
     with pytest.raises(WeightsError, match=last.name):
         load_checkpoint(last, model, optimiser)
+
+
+def test_two_half_batches_added_up_equal_a_whole_one(tmp_path: Path) -> None:
+    """The mean of the gradients of two halves is that of the whole, and so are rates and order."""
+    found = []
+    for accumulate, batch_size in ((1, 16), (2, 8)):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 1)
+        x = np.random.default_rng(0).normal(size=(70, 5)).astype(np.float32)
+        order = BatchOrder(np.arange(70), batch_size, seed=1, accumulate=accumulate)
+        assert order.steps == 4 * accumulate
+        folder = tmp_path / str(accumulate)
+        folder.mkdir()
+        trained = train(
+            Run(folder, 3, OPTIM),
+            Accelerator(cpu=True, gradient_accumulation_steps=accumulate),
+            model,
+            build_optimiser(parameter_groups(model, 0.0), OPTIM),
+            ArrayBatches({"x": x}, order, torch.device("cpu")),
+            lambda wrapped, batch, epoch: (wrapped(batch["x"])[:, 0] - 3).square().mean(),
+            lambda bare: {},
+        )
+        found.append(trained.weight.detach())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
