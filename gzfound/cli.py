@@ -89,6 +89,7 @@ def predict(
     data_config: str | None = None,
     split: str | None = None,
     crop: float | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> None:
     """Predict how volunteers would answer, with 90 % intervals: a Parquet file.
 
@@ -99,9 +100,16 @@ def predict(
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
         crop: linear fraction of each image to look at, if not that of the weights.
+        on_error: raise, or skip images that cannot be read and list them beside the output.
     """
     table = gzfound.predict(
-        data, weights, config=data_config, split=split, output=output, crop=crop
+        data,
+        weights,
+        config=data_config,
+        split=split,
+        output=output,
+        crop=crop,
+        on_error=on_error,
     )
     _say(f"{table.num_rows} galaxies: {output}")
 

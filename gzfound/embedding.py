@@ -75,6 +75,7 @@ def embed(
     device: str = "auto",
     precision: Precision = "auto",
     on_error: str = "raise",
+    errors_path: str | Path | None = None,
 ) -> Embeddings:
     """Embed every galaxy of a dataset.
 
@@ -90,8 +91,9 @@ def embed(
         threads: threads that decode images.
         device: ``auto`` takes a GPU where there is one.
         precision: ``auto`` takes bf16 where the hardware is fast at it.
-        on_error: ``raise``, or ``skip`` to leave out images that cannot be read; with an
-            ``output`` they are listed beside it in ``<output>.errors.jsonl``.
+        on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
+        errors_path: lists the images left out, one JSON object a line; by default
+            ``<output>.errors.jsonl`` where there is an ``output``.
 
     Returns:
         One row a galaxy, in the order of the dataset.
@@ -102,7 +104,9 @@ def embed(
     """
     dataset = whole_dataset(source, config, split)
     encoder = weights if isinstance(weights, nn.Module) else load_encoder(weights, crop=crop)
-    errors = None if output is None else Path(f"{output}.errors.jsonl")
+    if errors_path is None and output is not None:
+        errors_path = f"{output}.errors.jsonl"
+    errors = None if errors_path is None else Path(errors_path)
     if errors is not None:
         errors.unlink(missing_ok=True)  # of an earlier run
     found = list(

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from gzfound.embedding import embed_batches, whole_dataset
-from gzfound.errors import DataError
+from gzfound.embedding import embed
 from gzfound.files import atomic_file
 from gzfound.losses import credible_interval, expected_fractions, total_concentration
 from gzfound.models import load_encoder
@@ -40,6 +39,7 @@ def predict(
     threads: int = 2,
     device: str = "auto",
     precision: Precision = "auto",
+    on_error: str = "raise",
 ) -> pa.Table:
     """Predict the answers to every question that the weights were fine-tuned on.
 
@@ -57,24 +57,22 @@ def predict(
         DataError: the dataset or one of its images cannot be read.
         WeightsError: the weights cannot be loaded, or have no head.
     """
-    dataset = whole_dataset(source, config, split)
     encoder = load_encoder(weights, crop=crop)
     head = load_head(weights, encoder)
-    batches = list(
-        embed_batches(
-            dataset,
-            encoder,
-            batch_size=batch_size,
-            threads=threads,
-            device=device,
-            precision=precision,
-        )
+    found = embed(
+        source,
+        encoder,
+        config=config,
+        split=split,
+        batch_size=batch_size,
+        threads=threads,
+        device=device,
+        precision=precision,
+        on_error=on_error,
+        errors_path=None if output is None else f"{output}.errors.jsonl",
     )
-    if not batches:
-        raise DataError(f"data: {source} holds no galaxies")
-    ids = [name for names, _ in batches for name in names]
-    embeddings = np.concatenate([vectors for _, vectors in batches])
-    table = prediction_table(ids, concentrations_of(head, embeddings), head.tree)
+    concentrations = concentrations_of(head, found.vectors)
+    table = prediction_table(found.ids, concentrations, head.tree)
     if output is not None:
         write_table(table, output)
     return table

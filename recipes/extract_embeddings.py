@@ -18,7 +18,7 @@ from gzfound.embedding import Embeddings, Vectors, embed_batches, whole_dataset,
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
 from gzfound.models import encoder_features, load_encoder
-from gzfound.models.precision import Precision, only_cpu
+from gzfound.models.precision import Precision, only_cpu, use_all_cores
 from gzfound.training.config import parse_config
 
 
@@ -57,6 +57,7 @@ def extract(config: ExtractConfig) -> None:
         if not getattr(config, name):
             raise ConfigError(f"{name}: missing; pass --{name}")
     state = PartialState(cpu=only_cpu())
+    use_all_cores(state.num_processes)
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)
     encoder = load_encoder(config.weights, crop=config.crop)

@@ -268,7 +268,7 @@ def finetune(config: FinetuneConfig) -> None:
         accelerator.device,
     )
     held = np.asarray(parts["validation"])
-    record = provenance("finetune_tree", config, ", ".join(config.data))
+    record = provenance("finetune_tree", config, config.data)
     train(
         Run(folder, config.epochs, config.optim, config.resume),
         accelerator,

@@ -146,7 +146,7 @@ def pretrain(config: PretrainConfig) -> None:
         Watch(galaxies, config.watch),
     )
     if accelerator.is_main_process:
-        record = provenance("pretrain_simclr", config, ", ".join(config.data))
+        record = provenance("pretrain_simclr", config, config.data)
         save_weights(folder / "weights", trained.encoder, transform, record)
         accelerator.print(f"weights: {folder / 'weights'}")
     accelerator.end_training()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -145,3 +146,16 @@ def render_card(card: DatasetCard, matter: Mapping[str, Any]) -> str:
         entries = "\n\n".join(card.citations)
         parts.append(f"## Citations\n\n```bibtex\n{entries}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def licence_of(source: str | Path) -> str:
+    """The licence that a dataset's card names; ``unknown`` for one without a card at hand."""
+    card = Path(source) / "README.md"
+    if not card.is_file():
+        return "unknown"
+    parts = card.read_text(encoding="utf-8").split("---\n", 2)
+    try:
+        matter = yaml.safe_load(parts[1]) if len(parts) == 3 else None
+    except yaml.YAMLError:
+        matter = None
+    return str(matter.get("license", "unknown")) if isinstance(matter, dict) else "unknown"

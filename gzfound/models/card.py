@@ -17,16 +17,18 @@ def weights_card(config: Mapping[str, Any]) -> str:
     notes = config.get("gzfound", {})
     details = config["pretrained_cfg"]
     licence = notes.get("licence", "unknown")
+    tag = "other" if licence == "unknown" or "," in licence else licence
     head = "with a decision-tree head" if "columns" in notes else "encoder only"
     citations = "\n".join(f"- {line}" for line in notes.get("citations", ())) or "- none recorded"
     return f"""---
-license: {licence}
+license: {tag}
 library_name: timm
 tags: [galaxies, astronomy, gzfound]
 ---
 # {config["architecture"]}, {head}
 
 - Trained on: {notes.get("data", "unknown")}
+- Licence of the data: {licence}
 - Recipe: {notes.get("recipe", "unknown")}
 - Code: gzfound {notes.get("version", "unknown")}, revision {notes.get("revision", "unknown")}
 - Input: {details["input_size"][1]} x {details["input_size"][2]} px, central
@@ -37,7 +39,7 @@ tags: [galaxies, astronomy, gzfound]
 import timm, gzfound
 
 encoder = gzfound.load_encoder("PATH")  # evaluation mode, encoder.transform attached
-encoder = timm.create_model("local-dir:PATH", pretrained=True)  # the same weights, without gzfound
+encoder = timm.create_model("local-dir:PATH", pretrained=True).eval()  # without gzfound
 ```
 
 ## Licence and citation

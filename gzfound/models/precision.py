@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
@@ -34,6 +35,15 @@ def only_cpu() -> bool:
     the only one.
     """
     return not torch.accelerator.is_available()
+
+
+def use_all_cores(processes: int) -> None:
+    """Divide the cores over the processes where ``accelerate launch`` gave each a single thread.
+
+    It sets ``OMP_NUM_THREADS=1`` on a machine without a GPU unless told otherwise.
+    """
+    if "ACCELERATE_USE_CPU" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
 def pick_precision(precision: Precision, device: torch.device | None = None) -> str:

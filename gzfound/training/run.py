@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +12,9 @@ import numpy.typing as npt
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DataLoaderConfiguration, set_seed
 
+from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
-from gzfound.models.precision import Precision, only_cpu, pick_precision
+from gzfound.models.precision import Precision, only_cpu, pick_precision, use_all_cores
 from gzfound.training.config import save_config
 from gzfound.training.order import BatchOrder
 from gzfound.training.provenance import revision, versions
@@ -61,6 +63,7 @@ def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
         project_dir=str(folder),
         dataloader_config=DataLoaderConfiguration(dispatch_batches=False),
     )
+    use_all_cores(accelerator.num_processes)
     set_seed(config.seed)
     if accelerator.is_main_process:
         if (folder / "metrics.jsonl").exists() and not config.resume:
@@ -75,15 +78,15 @@ def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
     return accelerator, folder
 
 
-def provenance(recipe: str, config: RecipeConfig, data: str) -> dict[str, Any]:
+def provenance(recipe: str, config: RecipeConfig, sources: Sequence[str]) -> dict[str, Any]:
     """The metadata of weights: recipe, data, licence, citations, versions, configuration.
 
     The number of processes is part of it, because each has batch statistics of its own.
     """
     return {
         "recipe": recipe,
-        "data": data,
-        "licence": "cc-by-nc-sa-4.0",
+        "data": ", ".join(sources),
+        "licence": ", ".join(dict.fromkeys(licence_of(source) for source in sources)),
         "citations": [
             "SimCLR: Chen et al. 2020, arXiv:2002.05709",
             "Galaxy Zoo embeddings: Walmsley et al. 2024, arXiv:2404.02973",
