@@ -52,7 +52,7 @@ class SpeedConfig:
         rows: of the table of votes.
         probed: galaxies that the probes are fitted to.
         features: of each of them.
-        seed: of everything random.
+        seed: of all that is random.
     """
 
     output: str = ""
@@ -76,8 +76,8 @@ class SpeedConfig:
 
 def groups(config: SpeedConfig, folder: Path) -> Iterator[Tasks]:
     """What is timed."""
-    c, tree = config, gzfound.load_tree("gz_hubble")
     yield speed_tasks.starting()
+    c, tree = config, gzfound.load_tree("gz_hubble")
     yield speed_tasks.simulation(c.galaxies, c.threads, c.seed, folder)
     yield speed_tasks.reading(c.images, c.seed)
     for name in ("gz_hubble", "gz_desi"):
@@ -99,10 +99,8 @@ def timed(tasks: Tasks, repeats: int) -> list[Row]:
             if repeat:
                 seconds[name].append((time.perf_counter() - start) / tasks.calls)
     if tasks.things:
-        return [
-            row(name, "a second", [tasks.things / value for value in values])
-            for name, values in seconds.items()
-        ]
+        rates = {name: [tasks.things / s for s in values] for name, values in seconds.items()}
+        return [row(name, "a second", values) for name, values in rates.items()]
     found = [in_time(name, values) for name, values in seconds.items()]
     if tasks.compare:
         first, *_, last = seconds.values()

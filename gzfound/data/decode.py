@@ -59,8 +59,7 @@ def decode_image(data: bytes, name: str) -> Pixels:
 def square_resize(pixels: Pixels, size: int, crop: float = 1.0) -> Pixels:
     """The centred square of an image, resized with antialiasing.
 
-    Torch's bilinear antialiased resize of uint8 is five times as fast as PIL's and differs by at
-    most one grey level from it.
+    Torch's bilinear antialiased resize of uint8 differs by at most one grey level from PIL's.
 
     Args:
         pixels: uint8 of shape ``(H, W, C)``.
