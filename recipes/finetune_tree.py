@@ -26,27 +26,23 @@ from gzfound.files import write_text
 from gzfound.losses import DirichletMultinomialLoss
 from gzfound.models import EncoderTransform, TreeHead, load_encoder, save_weights
 from gzfound.models.checkpoint import load_head, read_config, start_encoder
-from gzfound.models.precision import Precision
 from gzfound.models.tuning import TreeModel, Tune, freeze, layerwise_groups
 from gzfound.prediction import concentrations_of, prediction_table, write_table
 from gzfound.training.batches import ArrayBatches, Batch
 from gzfound.training.config import parse_config
 from gzfound.training.galaxies import Galaxies, load_galaxies
 from gzfound.training.loop import Run, Step, train
-from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
-from gzfound.training.run import batch_order, open_run, provenance
+from gzfound.training.optim import build_optimiser, parameter_groups
+from gzfound.training.run import RunConfig, batch_order, open_run, provenance
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig, make_views
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(RunConfig):
     """Options of decision-tree fine-tuning.
 
     Attributes:
-        data: datasets with votes: hub names or dataset directories.
-        output: folder of the run; weights, predictions.parquet and metrics.json go there.
-        weights: weights directory to start from; without, the encoder starts untrained.
         encoder: timm architecture; empty for that of the weights, or resnet18 without any.
         held_out: questions, separated by commas, to leave out with every question below them.
         tune: head (frozen encoder), blocks (its last layers too) or all.
@@ -54,27 +50,12 @@ class FinetuneConfig:
         layer_decay: factor on the learning rate for each layer further from the head.
         encoder_scale: learning rate of the encoder's last layer over that of the head.
         dropout: on the embedding.
-        data_config: configuration of every dataset, such as ``tiny``.
-        split: split to train on; a tenth of it, chosen by id, validates.
         test_split: split to predict and to report on.
-        image_size: side in pixels at which images are decoded and kept for training.
         views: ranges of the augmentations, unless only the head learns; the size is that of the
             weights.
-        optim: optimiser and learning rate of the head.
-        epochs: passes over the galaxies.
-        batch_size: galaxies a step, over all processes together.
-        accumulate: batches a step of the optimiser.
         min_votes: fewest votes on a question for a galaxy to count in the metrics.
-        seed: of every random draw.
-        precision: auto takes bf16 where the hardware is fast at it.
-        on_error: raise, or skip images that cannot be read.
-        tracker: any accelerate tracker, such as tensorboard or wandb.
-        resume: go on from the last checkpoint in the output folder.
     """
 
-    data: tuple[str, ...] = ()
-    output: str = "runs/finetune"
-    weights: str | None = None
     encoder: str = ""
     held_out: str = ""
     tune: Tune = "all"
@@ -82,29 +63,19 @@ class FinetuneConfig:
     layer_decay: float = 0.75
     encoder_scale: float = 0.1
     dropout: float = 0.2
-    data_config: str | None = None
-    split: str = "train"
     test_split: str = "test"
-    image_size: int = 128
     views: ViewConfig = field(default_factory=lambda: ViewConfig(zoom=(0.7, 1.0), noise=0.03))
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    min_votes: int = 20
+    output: str = "runs/finetune"
     epochs: int = 30
     batch_size: int = 128
-    accumulate: int = 1
-    min_votes: int = 20
-    seed: int = 0
-    precision: Precision = "auto"
-    on_error: str = "raise"
-    tracker: str | None = None
-    resume: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout: {self.dropout} must be at least 0 and below 1")
-        if self.epochs < 1:
-            raise ConfigError(f"epochs: {self.epochs} must be at least 1")
 
 
 def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
@@ -268,7 +239,7 @@ def finetune(config: FinetuneConfig) -> None:
         accelerator.device,
     )
     held = np.asarray(parts["validation"])
-    record = provenance("finetune_tree", config, config.data)
+    record = provenance("finetune_tree", config)
     train(
         Run(folder, config.epochs, config.optim, config.resume),
         accelerator,

@@ -15,73 +15,38 @@ import torch
 from torch import Tensor, nn
 
 from gzfound.embedding import embed_arrays
-from gzfound.errors import ConfigError, one_line_errors
+from gzfound.errors import one_line_errors
 from gzfound.evaluation.online import effective_rank, knn_score
 from gzfound.models import EncoderTransform, save_weights
 from gzfound.models.checkpoint import start_encoder
-from gzfound.models.precision import Precision
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.training.batches import ArrayBatches, Batch
 from gzfound.training.config import parse_config
 from gzfound.training.galaxies import Galaxies, load_galaxies
 from gzfound.training.loop import Run, train
-from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
-from gzfound.training.run import batch_order, open_run, provenance
+from gzfound.training.optim import build_optimiser, parameter_groups
+from gzfound.training.run import RunConfig, batch_order, open_run, provenance
 from gzfound.views import ViewConfig, make_views
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(RunConfig):
     """Options of SimCLR pretraining.
 
     Attributes:
-        data: datasets: hub names, dataset directories or folders of images.
-        output: folder of the run; the weights are in ``<output>/weights``.
-        data_config: configuration of every dataset, such as ``tiny``.
-        split: split of every dataset.
         encoder: timm architecture.
-        weights: weights directory to start from; without, the encoder starts untrained.
-        image_size: side in pixels at which images are decoded and kept.
         crop: linear fraction of each image kept around its centre.
         views: ranges of the augmentations.
         simclr: temperature and projection head.
-        optim: optimiser and learning rate.
-        epochs: passes over the galaxies.
-        batch_size: galaxies a step, over all processes together.
-        accumulate: batches a step of the optimiser.
         watch: galaxies on which the embedding is watched after each epoch.
-        seed: of every random draw.
-        precision: auto takes bf16 where the hardware is fast at it.
-        on_error: raise, or skip images that cannot be read.
-        tracker: any accelerate tracker, such as tensorboard or wandb.
-        resume: go on from the last checkpoint in the output folder.
     """
 
-    data: tuple[str, ...] = ()
-    output: str = "runs/pretrain"
-    data_config: str | None = None
-    split: str = "train"
     encoder: str = "resnet18"
-    weights: str | None = None
-    image_size: int = 128
     crop: float = 1.0
     views: ViewConfig = field(default_factory=ViewConfig)
     simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    epochs: int = 100
-    batch_size: int = 256
-    accumulate: int = 1
     watch: int = 1000
-    seed: int = 0
-    precision: Precision = "auto"
-    on_error: str = "raise"
-    tracker: str | None = None
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "accumulate", "image_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
+    output: str = "runs/pretrain"
 
 
 class Watch:
@@ -146,7 +111,7 @@ def pretrain(config: PretrainConfig) -> None:
         Watch(galaxies, config.watch),
     )
     if accelerator.is_main_process:
-        record = provenance("pretrain_simclr", config, config.data)
+        record = provenance("pretrain_simclr", config)
         save_weights(folder / "weights", trained.encoder, transform, record)
         accelerator.print(f"weights: {folder / 'weights'}")
     accelerator.end_training()

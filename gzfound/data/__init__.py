@@ -5,8 +5,9 @@ The names are imported on first use: ``import gzfound.data`` loads neither torch
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gzfound.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gzfound.data.cache import DecodedImages, decoded_images
@@ -35,14 +36,4 @@ __all__ = [
     "square_resize",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gzfound.data' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -5,8 +5,9 @@ The names are imported on first use: ``import gzfound.simulation`` loads neither
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gzfound.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gzfound.simulation.dataset import read_truth, simulate_dataset
@@ -42,14 +43,4 @@ __all__ = [
     "vote",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gzfound.simulation' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

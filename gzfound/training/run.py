@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,39 +15,56 @@ from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
 from gzfound.models.precision import Precision, only_cpu, pick_precision, use_all_cores
 from gzfound.training.config import save_config
+from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.provenance import revision, versions
 
 
-class RecipeConfig(Protocol):
-    """The options that every recipe has."""
+@dataclass(frozen=True)
+class RunConfig:
+    """The options that every training recipe has.
 
-    @property
-    def output(self) -> str:
-        """Folder of the run."""
+    Attributes:
+        data: datasets: hub names, dataset directories or folders of images.
+        output: folder of the run; the weights are in ``<output>/weights``.
+        weights: weights directory to start from; without, the encoder starts untrained.
+        data_config: configuration of every dataset, such as ``tiny``.
+        split: split to train on.
+        image_size: side in pixels at which images are decoded and kept for training.
+        optim: optimiser and learning rate.
+        epochs: passes over the galaxies.
+        batch_size: galaxies a batch, over all processes together.
+        accumulate: batches a step of the optimiser.
+        seed: of every random draw.
+        precision: auto takes bf16 where the hardware is fast at it.
+        on_error: raise, or skip images that cannot be read.
+        tracker: any accelerate tracker, such as tensorboard or wandb.
+        resume: go on from the last checkpoint in the output folder.
+    """
 
-    @property
-    def seed(self) -> int:
-        """Seed of every random draw."""
+    data: tuple[str, ...] = ()
+    output: str = "runs/new"
+    weights: str | None = None
+    data_config: str | None = None
+    split: str = "train"
+    image_size: int = 128
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 100
+    batch_size: int = 256
+    accumulate: int = 1
+    seed: int = 0
+    precision: Precision = "auto"
+    on_error: Literal["raise", "skip"] = "raise"
+    tracker: str | None = None
+    resume: bool = False
 
-    @property
-    def precision(self) -> Precision:
-        """Precision of the forward pass."""
-
-    @property
-    def accumulate(self) -> int:
-        """Batches a step of the optimiser."""
-
-    @property
-    def tracker(self) -> str | None:
-        """Name of an accelerate tracker."""
-
-    @property
-    def resume(self) -> bool:
-        """Whether to go on from the last checkpoint."""
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "image_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
 
 
-def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
+def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     """Start accelerate and the folder of a run, with the resolved configuration in it.
 
     Raises:
@@ -73,20 +89,20 @@ def open_run(config: RecipeConfig) -> tuple[Accelerator, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, folder / "config.yaml")
     if config.tracker:
-        accelerator.init_trackers("gzfound", config=_flat(asdict(config)))  # type: ignore[call-overload]
+        accelerator.init_trackers("gzfound", config=_flat(asdict(config)))
     accelerator.wait_for_everyone()
     return accelerator, folder
 
 
-def provenance(recipe: str, config: RecipeConfig, sources: Sequence[str]) -> dict[str, Any]:
+def provenance(recipe: str, config: RunConfig) -> dict[str, Any]:
     """The metadata of weights: recipe, data, licence, citations, versions, configuration.
 
     The number of processes is part of it, because each has batch statistics of its own.
     """
     return {
         "recipe": recipe,
-        "data": ", ".join(sources),
-        "licence": ", ".join(dict.fromkeys(licence_of(source) for source in sources)),
+        "data": ", ".join(config.data),
+        "licence": ", ".join(dict.fromkeys(licence_of(source) for source in config.data)),
         "citations": [
             "SimCLR: Chen et al. 2020, arXiv:2002.05709",
             "Galaxy Zoo embeddings: Walmsley et al. 2024, arXiv:2404.02973",
@@ -95,7 +111,7 @@ def provenance(recipe: str, config: RecipeConfig, sources: Sequence[str]) -> dic
         "versions": versions(),
         "revision": revision(),
         "processes": PartialState().num_processes,
-        "config": asdict(config),  # type: ignore[call-overload]
+        "config": asdict(config),
     }
 
 
