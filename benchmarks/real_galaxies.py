@@ -2,7 +2,8 @@
 
     python benchmarks/real_galaxies.py --weights W --data $GZFOUND_REAL_DATA --output R.json
 
-Writes the tables as JSON and, with --pictures FOLDER, the neighbours of real galaxies as PNG.
+Writes the tables as JSON and, with --pictures FOLDER, the neighbours of real galaxies, and real
+galaxies beside simulated ones, as PNG.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gzfound  # isort: skip  # before torch: says how its threads wait
 
 import csv
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +24,7 @@ import numpy.typing as npt
 import rich
 import torch
 from linear_probe import without_nan
+from PIL import Image
 
 from gzfound.data import decoded_images
 from gzfound.embedding import embed_arrays
@@ -42,6 +45,7 @@ from gzfound.models import create_encoder
 from gzfound.neighbours import nearest
 from gzfound.reports import save_png
 from gzfound.reports.sheets import neighbour_rows
+from gzfound.simulation.render import render
 from gzfound.training.config import parse_config
 from gzfound.training.provenance import machine, revision, versions
 
@@ -57,7 +61,7 @@ class RealConfig:
         weights: weights directory.
         data: folder with ``hst_goods`` and ``gz_examples``.
         output: JSON file to write.
-        pictures: folder for the neighbours as PNG; none by default.
+        pictures: folder for the pictures as PNG; none by default.
         crop: linear fraction of the GOODS-S images to look at, if not that of the weights.
         examples_crop: the same for the images of eight surveys, which are scaled to the galaxy.
         repeats: cross-validations with other folds, whose spread is reported.
@@ -127,6 +131,7 @@ def goods(config: RealConfig) -> dict[str, Any]:
     if config.pictures:
         vectors = embed_arrays(encoder, kept.images)
         picture(Path(config.pictures) / "neighbours_hst_goods.png", dataset, kept, vectors, 0.4)
+        sheet(Path(config.pictures) / "real_and_simulated.png", dataset, config.seed)
     return {**repeats[0].table.to_dict(), "over_folds": spread}
 
 
@@ -207,6 +212,28 @@ def picture(
     save_png(neighbour_rows(shown.images, names, vectors).figure(), path, dpi=100)
 
 
+def sheet(path: Path, dataset: Any, seed: int) -> None:
+    """Write real GOODS-S galaxies (upper rows) over simulated ones (lower rows), 3 by 12 each."""
+    size, rows, columns = 80, 3, 12
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[: rows * columns]
+    real = decoded_images(dataset.select(chosen), size, crop=0.4).images
+    latents = gzfound.simulation.sample_population(np.arange(rows * columns), seed, "gz_hubble")
+    telescope = gzfound.simulation.telescope_for("gz_hubble")
+    simulated = render(latents, size, telescope, seed).numpy()
+    walls = [
+        each.reshape(rows, columns, size, size, 3).swapaxes(1, 2).reshape(rows * size, -1, 3)
+        for each in (real, simulated)
+    ]
+    gap = np.full((8, columns * size, 3), 255, dtype=np.uint8)
+    Image.fromarray(np.concatenate([walls[0], gap, walls[1]])).save(path)
+
+
+def named_as_given(folder: str) -> str:
+    """The folder of real data as a command names it, which is not the same on every machine."""
+    name = "GZFOUND_REAL_DATA"
+    return f"${name}" if folder == os.environ.get(name) else folder
+
+
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, run both tests, print the tables and write the JSON file."""
@@ -217,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = {
         "hst_goods": goods(config),
         "gz_examples": examples(config),
-        "configuration": asdict(config),
+        "configuration": {**asdict(config), "data": named_as_given(config.data)},
         "machine": machine(),
         "versions": versions(),
         "revision": revision(),
