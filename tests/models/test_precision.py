@@ -1,0 +1,39 @@
+"""Devices, precisions and threads."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from gzfound.models.precision import pick_precision, use_all_cores
+
+
+@pytest.fixture
+def threads() -> object:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_single_thread_set_by_accelerate_becomes_a_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: object
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
+    for told, processes, expected in (("1", 1, 6), ("1", 2, 3), ("1", 9, 1), ("2", 1, 1)):
+        torch.set_num_threads(1)
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        use_all_cores(processes)
+        assert torch.get_num_threads() == expected
+    torch.set_num_threads(1)
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    use_all_cores(1)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_named_precision_is_kept_and_auto_is_one_of_them() -> None:
+    assert pick_precision("fp16") == "fp16"
+    assert pick_precision("auto", torch.device("cpu")) in ("no", "bf16")
