@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,7 +46,7 @@ class SpeedConfig:
         repeats: of every row.
         probe_repeats: of the probes, which take seconds.
         calls: of what takes milliseconds, averaged in each repeat.
-        threads: of torch and linear algebra; threads that simulate.
+        threads: of torch and linear algebra (the likelihood: one, too); those that simulate.
         galaxies: simulated end to end.
         images: read.
         batch: galaxies in a call of the likelihood and of the tree.
@@ -80,8 +81,8 @@ def groups(config: SpeedConfig, folder: Path) -> Iterator[Tasks]:
     c, tree = config, gzfound.load_tree("gz_hubble")
     yield speed_tasks.simulation(c.galaxies, c.threads, c.seed, folder)
     yield speed_tasks.reading(c.images, c.seed)
-    for name in ("gz_hubble", "gz_desi"):
-        yield speed_tasks.likelihood(gzfound.load_tree(name), c.batch, c.calls, c.seed)
+    for name, threads in product(("gz_hubble", "gz_desi"), sorted({1, c.threads})):
+        yield speed_tasks.likelihood(gzfound.load_tree(name), c.batch, c.calls, threads, c.seed)
     yield speed_tasks.asked(tree, c.batch, c.calls, c.seed)
     yield speed_tasks.votes_in(tree, c.rows, c.seed)
     yield speed_tasks.probes(tree, c.probed, c.features, c.probe_repeats, c.seed)
@@ -154,8 +155,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: list[Row] = []
     try:
         with threadpool_limits(config.threads), tempfile.TemporaryDirectory() as folder:
-            torch.set_num_threads(config.threads)
             for tasks in groups(config, Path(folder)):
+                torch.set_num_threads(tasks.threads or config.threads)
                 rows += timed(tasks, config.repeats)
             errors = float32_errors(gzfound.load_tree("gz_hubble"), config.seed)
             where = machine()

@@ -45,6 +45,7 @@ class Tasks:
         calls: averaged in each repeat, for what takes milliseconds.
         things: that one call deals with, if things a second are wanted.
         most_repeats: for what takes long.
+        threads: of torch, if not those of the benchmark.
         compare: whether the time of the last function over that of the first is a row too.
     """
 
@@ -52,6 +53,7 @@ class Tasks:
     calls: int = 1
     things: int | None = None
     most_repeats: int | None = None
+    threads: int | None = None
     compare: bool = False
 
 
@@ -95,7 +97,7 @@ def reading(images: int, seed: int) -> Tasks:
     return Tasks(work, things=images)
 
 
-def likelihood(tree: DecisionTree, galaxies: int, calls: int, seed: int) -> Tasks:
+def likelihood(tree: DecisionTree, galaxies: int, calls: int, threads: int, seed: int) -> Tasks:
     """Loss and gradient, beside those of the plain loop over questions in float32."""
     votes = torch.from_numpy(simulated_votes(tree, galaxies, seed))
     whole, loss = votes.float(), DirichletMultinomialLoss(tree)
@@ -105,19 +107,19 @@ def likelihood(tree: DecisionTree, galaxies: int, calls: int, seed: int) -> Task
     def step(value: torch.Tensor) -> None:
         torch.autograd.grad(value, alpha)
 
-    title = f"likelihood, {tree.name} ({len(tree.columns)} answers), {galaxies:,} galaxies"
+    title = f"likelihood, {tree.name} x {galaxies:,}, threads={threads}"
     work = {
         title: lambda: step(loss(alpha, votes)),
         f"{title}, plain": lambda: step(-plain_likelihood(alpha, whole, tree).sum(1).mean()),
     }
-    return Tasks(work, calls=calls, compare=True)
+    return Tasks(work, calls=calls, threads=threads, compare=True)
 
 
 def asked(tree: DecisionTree, galaxies: int, calls: int, seed: int) -> Tasks:
     """How probable each question is."""
     draw = torch.Generator().manual_seed(seed)
     fractions = torch.rand((galaxies, len(tree.columns)), generator=draw)
-    name = f"probability_asked, {tree.name}, {galaxies:,} galaxies"
+    name = f"probability_asked, {tree.name} x {galaxies:,}"
     return Tasks({name: lambda: tree.probability_asked(fractions)}, calls=calls)
 
 
