@@ -23,6 +23,7 @@ import rich
 import torch
 
 from gzfound.data import decoded_images, split_by_id
+from gzfound.data.splits import check_no_overlap
 from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, DataError, one_line_errors
 from gzfound.evaluation import cross_validation, pixel_pca, probe_table, target_table
@@ -109,6 +110,9 @@ def load_sample(config: ProbeConfig, size: int, crop: float) -> Sample:
     shared = [c for c in tables[0].columns if all(c in table.columns for table in tables)]
     columns = {c: np.concatenate([table[c].to_numpy() for table in tables]) for c in shared}
     rows = np.flatnonzero(tested) if any(tested) else None
+    trained = [name for name, held in zip(ids, tested, strict=True) if not held]
+    held = [name for name, is_held in zip(ids, tested, strict=True) if is_held]
+    check_no_overlap(trained, held, "train", "test")
     return Sample(np.concatenate(parts), ids, columns, rows)
 
 
@@ -128,7 +132,9 @@ def make_embeddings(
     architecture: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        untrained = create_encoder(architecture["architecture"]).eval()
+        untrained = create_encoder(
+            architecture["architecture"], image_size=encoder.transform.size
+        ).eval()
     untrained.transform = encoder.transform
     device = pick_device(config.device)
     return {

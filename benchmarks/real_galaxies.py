@@ -86,7 +86,7 @@ def embeddings_of(
     """Embeddings of the weights, of the same encoder untrained, and of the pixels."""
     details: Any = encoder.pretrained_cfg
     torch.manual_seed(config.seed)
-    untrained = create_encoder(details["architecture"]).eval()
+    untrained = create_encoder(details["architecture"], image_size=encoder.transform.size).eval()
     untrained.transform = encoder.transform
     return {
         "embedding": embed_arrays(encoder, images),

@@ -17,8 +17,8 @@ from torch import nn
 from gzfound.data import load_dataset
 from gzfound.data.decode import square_resize
 from gzfound.data.read import read_images
-from gzfound.errors import DataError
-from gzfound.files import atomic_file
+from gzfound.errors import ConfigError, DataError
+from gzfound.files import atomic_file, check_file
 from gzfound.models import EncoderTransform, load_encoder
 from gzfound.models.precision import Precision, pick_device, pick_precision
 
@@ -103,7 +103,11 @@ def embed(
         WeightsError: the weights cannot be loaded.
     """
     dataset = whole_dataset(source, config, split)
+    if isinstance(weights, nn.Module) and crop is not None:
+        raise ConfigError("crop: an encoder has its own; pass crop to gzfound.load_encoder")
     encoder = weights if isinstance(weights, nn.Module) else load_encoder(weights, crop=crop)
+    if output is not None:
+        check_file(output)
     if errors_path is None and output is not None:
         errors_path = f"{output}.errors.jsonl"
     errors = None if errors_path is None else Path(errors_path)

@@ -8,14 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gzfound.errors import ConfigError
+
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
+def check_file(path: str | Path) -> None:
+    """Raise ``ConfigError`` if a file cannot be written there: before the work, not after it."""
+    target = Path(path)
+    if target.is_dir():
+        raise ConfigError(f"output: {target} is a directory; name a file")
+    above = next(parent for parent in target.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ConfigError(f"output: {target} cannot be written: {above} is not a directory")
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to; on success it is renamed to ``path``."""
+    check_file(path)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from gzfound.embedding import embed
-from gzfound.files import atomic_file
+from gzfound.files import atomic_file, check_file
 from gzfound.losses import credible_interval, expected_fractions, total_concentration
 from gzfound.models import load_encoder
 from gzfound.models.checkpoint import load_head
@@ -57,6 +57,8 @@ def predict(
         DataError: the dataset or one of its images cannot be read.
         WeightsError: the weights cannot be loaded, or have no head.
     """
+    if output is not None:
+        check_file(output)
     encoder = load_encoder(weights, crop=crop)
     head = load_head(weights, encoder)
     found = embed(

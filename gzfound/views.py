@@ -68,6 +68,8 @@ class ViewConfig:
         for name in ("aspect", "brightness", "contrast", "colour"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 1")
+        if self.blur > self.size / 6:
+            raise ConfigError(f"views.blur: {self.blur} must be at most {self.size / 6:.3g}")
         for name in ("rotation", "shift", "blur", "blur_probability", "noise"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 0")

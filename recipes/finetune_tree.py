@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gzfound.data import load_dataset, split_by_id
+from gzfound.data.splits import check_no_overlap
 from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, DataError, one_line_errors
 from gzfound.evaluation import evaluate_predictions
@@ -81,7 +82,7 @@ class FinetuneConfig(RunConfig):
 def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
     """The tree without the held-out questions, and the votes on what is left of it."""
     if galaxies.tree is None or galaxies.votes is None:
-        raise DataError("data: no column is a Galaxy Zoo vote count")
+        raise DataError(galaxies.no_votes)
     names = [name.strip() for name in held_out.split(",") if name.strip()]
     tree = galaxies.tree.without(*names) if names else galaxies.tree
     where = {column: i for i, column in enumerate(galaxies.tree.columns)}
@@ -91,7 +92,7 @@ def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDA
 def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:
     """The encoder to start from, frozen as far as asked, with a new head."""
     untrained = "" if config.weights else "resnet18"
-    encoder = start_encoder(config.encoder or untrained, config.weights)
+    encoder = start_encoder(config.encoder or untrained, config.weights, config.views.size)
     if config.weights is None:
         encoder.transform = EncoderTransform(config.views.size)
     transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
@@ -179,7 +180,9 @@ class Validation:
         return {"validation_loss": value, "best": self.best}
 
 
-def report(config: FinetuneConfig, folder: Path, train_votes: npt.NDArray[np.int32]) -> None:
+def report(
+    config: FinetuneConfig, folder: Path, train_votes: npt.NDArray[np.int32], device: torch.device
+) -> None:
     """Predict the test split with the best weights; write predictions and metrics."""
     encoder = load_encoder(folder / "weights")
     head = load_head(folder / "weights", encoder)
@@ -193,37 +196,47 @@ def report(config: FinetuneConfig, folder: Path, train_votes: npt.NDArray[np.int
         on_error=config.on_error,
     )
     _, votes = known_tree(test, config.held_out)
-    concentrations = concentrations_of(head, embed_arrays(encoder, test.images))
+    concentrations = concentrations_of(head, embed_arrays(encoder, test.images, device))
     write_table(
         prediction_table(test.ids, concentrations, head.tree), folder / "predictions.parquet"
     )
-    metrics = evaluate_predictions(
-        concentrations,
-        votes,
-        head.tree,
-        train_votes=train_votes,
-        min_votes=config.min_votes,
-        seed=config.seed,
-    )
+    try:
+        metrics = evaluate_predictions(
+            concentrations,
+            votes,
+            head.tree,
+            train_votes=train_votes,
+            min_votes=config.min_votes,
+            seed=config.seed,
+        )
+    except DataError as error:  # too few votes to score; the predictions stand
+        metrics = {"rows": [], "notes": [str(error)]}
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 
 def finetune(config: FinetuneConfig) -> None:
     """Run the recipe and write ``weights``, ``predictions.parquet`` and ``metrics.json``."""
     accelerator, folder = open_run(config)
-    transform = load_encoder(config.weights).transform if config.weights else None
+    transform: EncoderTransform | None = None
+    if config.weights:
+        transform = load_encoder(config.weights).transform
     with accelerator.main_process_first():
-        for source in config.data:  # a test split that is missing fails now, not after training
-            load_dataset(source, config.data_config, config.test_split)
+        tested = [  # a test split that is missing fails now, not after training
+            name
+            for source in config.data
+            for name in load_dataset(source, config.data_config, config.test_split)["id_str"]
+        ]
         galaxies = load_galaxies(
             config.data,
             config=config.data_config,
             split=config.split,
-            size=config.image_size,
-            crop=transform.crop if isinstance(transform, EncoderTransform) else 1.0,
+            size=transform.size if transform and config.tune == "head" else config.image_size,
+            crop=transform.crop if transform else 1.0,
             on_error=config.on_error,
+            errors_path=folder / "errors.jsonl",
         )
     tree, votes = known_tree(galaxies, config.held_out)
+    check_no_overlap(galaxies.ids, tested, config.split, config.test_split)
     model = build_model(config, tree)
     shares = {"train": 0.9, "validation": 0.1}
     parts = split_by_id(galaxies.ids, shares, config.seed, purpose="validation")
@@ -252,7 +265,7 @@ def finetune(config: FinetuneConfig) -> None:
         ),
     )
     if accelerator.is_main_process:
-        report(config, folder, votes)
+        report(config, folder, votes, accelerator.device)
         accelerator.print(f"weights: {folder / 'weights'}")
     accelerator.end_training()
 

@@ -79,8 +79,9 @@ def pretrain(config: PretrainConfig) -> None:
             size=config.image_size,
             crop=config.crop,
             on_error=config.on_error,
+            errors_path=folder / "errors.jsonl",
         )
-    encoder = start_encoder(config.encoder, config.weights)
+    encoder = start_encoder(config.encoder, config.weights, config.views.size)
     transform = EncoderTransform(config.views.size, config.crop)
     encoder.transform = transform
     model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)

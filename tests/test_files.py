@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gzfound.files import atomic_directory, atomic_file, write_text
+from gzfound.errors import ConfigError
+from gzfound.files import atomic_directory, atomic_file, check_file, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -30,3 +31,12 @@ def test_a_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
         raise RuntimeError
     assert [p.name for p in target.iterdir()] == ["second"]
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+
+
+def test_a_place_that_cannot_hold_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is a directory; name a file"):
+        check_file(tmp_path)
+    with pytest.raises(ConfigError, match="is not a directory"):
+        check_file(tmp_path / "file" / "deeper" / "x.parquet")
+    check_file(tmp_path / "new" / "x.parquet")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gzfound.draws import stream_key
-from gzfound.errors import ConfigError
+from gzfound.errors import ConfigError, DataError
 
 Rows = npt.NDArray[np.int64]
 
@@ -50,3 +50,14 @@ def split_by_id(
     places = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53
     numbers = np.searchsorted(edges, places, side="right")
     return {name: np.flatnonzero(numbers == k) for k, name in enumerate(fractions)}
+
+
+def check_no_overlap(train: Iterable[str], test: Iterable[str], *names: str) -> None:
+    """Raise ``DataError`` if a galaxy, by ``id_str``, is in both of two splits called ``names``."""
+    both = set(train) & set(test)
+    if both:
+        first, second = names
+        raise DataError(
+            f"data: {len(both)} galaxies, such as {min(both)!r}, are in split {first!r} and in "
+            f"{second!r}; what is tested must not be trained on"
+        )

@@ -6,10 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-GALAXY_ZOO_REQUEST = (
-    "Galaxy Zoo data are CC-BY-NC-SA 4.0, and ask that all models trained on them be released "
-    "as source code by publication."
-)
+from gzfound.data.card import GALAXY_ZOO_REQUEST
 
 
 def weights_card(config: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gzfound.errors import ConfigError, WeightsError
 from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
-from gzfound.models.encoder import create_encoder
+from gzfound.models.encoder import create_encoder, fixed_size
 from gzfound.models.heads import TreeHead
 from gzfound.models.transform import EncoderTransform
 from gzfound.trees import DecisionTree
@@ -139,18 +139,19 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def start_encoder(name: str, weights: str | None) -> nn.Module:
+def start_encoder(name: str, weights: str | None, image_size: int) -> nn.Module:
     """The encoder that a recipe starts from: an untrained one, or that of a weights directory.
 
     Args:
         name: timm architecture; with ``weights`` it may be empty.
         weights: a weights directory, or None.
+        image_size: side of the images, for untrained encoders made for one size.
 
     Raises:
         ConfigError: ``name`` and the architecture of the weights differ.
     """
     if weights is None:
-        return create_encoder(name)
+        return create_encoder(name, image_size=image_size)
     encoder = load_encoder(weights).train()
     found = encoder.pretrained_cfg["architecture"]  # type: ignore[index]
     if name and found != name:
@@ -181,7 +182,7 @@ def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, A
             "std": list(transform.std),
             "num_classes": 0,
         },
-        "model_args": {"in_chans": channels},
+        "model_args": {"in_chans": channels, **fixed_size(base, transform.size)},
     }
 
 

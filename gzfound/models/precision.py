@@ -37,13 +37,21 @@ def only_cpu() -> bool:
     return not torch.accelerator.is_available()
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def use_all_cores(processes: int) -> None:
     """Divide the cores over the processes where ``accelerate launch`` gave each a single thread.
 
-    It sets ``OMP_NUM_THREADS=1`` on a machine without a GPU unless told otherwise.
+    It sets ``OMP_NUM_THREADS=1`` on a machine without a GPU unless told otherwise; a user who wants
+    one thread cannot be told apart, and should run the recipe with ``python``.
     """
     if "ACCELERATE_USE_CPU" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+        torch.set_num_threads(max(1, usable_cores() // processes))
 
 
 def pick_precision(precision: Precision, device: torch.device | None = None) -> str:

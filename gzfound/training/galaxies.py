@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +28,14 @@ class Galaxies:
         images: uint8 ``(N, size, size, C)``.
         tree: the questions that the sources have votes for; None without any.
         votes: ``(N, answers)``, zero where a source does not have the question; None without tree.
+        no_votes: why there is no tree.
     """
 
     ids: list[str]
     images: npt.NDArray[np.uint8]
     tree: DecisionTree | None
     votes: npt.NDArray[np.int32] | None
+    no_votes: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,6 +49,7 @@ def load_galaxies(
     size: int,
     crop: float,
     on_error: str = "raise",
+    errors_path: Path | None = None,
 ) -> Galaxies:
     """Load and decode one split of every source.
 
@@ -56,26 +60,32 @@ def load_galaxies(
         size: side of the decoded images in pixels.
         crop: linear fraction of each image kept around its centre.
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
+        errors_path: lists the images left out, one JSON object a line.
 
     Raises:
         DataError: no source, or one that cannot be read.
     """
     if not sources:
         raise DataError("data: name at least one dataset")
-    datasets = [load_dataset(source, config, split) for source in sources]
-    decoded = [decoded_images(d, size, crop=crop, on_error=on_error) for d in datasets]
+    skipped: Any = {
+        "on_error": on_error,
+        "errors_path": errors_path if on_error == "skip" else None,
+    }
+    datasets = [load_dataset(source, config, split, **skipped) for source in sources]
+    decoded = [decoded_images(d, size, crop=crop, **skipped) for d in datasets]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
     try:
-        tree = DecisionTree.from_columns(names).tree
-    except DataError:
-        tree = None
+        tree, no_votes = DecisionTree.from_columns(names).tree, ""
+    except DataError as error:
+        tree, no_votes = None, f"data: {error}"
     votes = None
     if tree is not None:
         parts = zip(datasets, decoded, strict=True)
         votes = np.concatenate([_votes(d, kept.rows, tree) for d, kept in parts])
     single = len(decoded) == 1
     images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
-    return Galaxies([name for kept in decoded for name in kept.ids], images, tree, votes)
+    ids = [name for kept in decoded for name in kept.ids]
+    return Galaxies(ids, images, tree, votes, no_votes)
 
 
 def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.int32]:

@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gzfound.errors import GzfoundError
+from gzfound.errors import ConfigError, GzfoundError
 from gzfound.training.batches import ArrayBatches, Batch
 from gzfound.training.optim import OptimConfig, set_learning_rate
 from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
@@ -64,11 +64,12 @@ def train(
 
     Raises:
         GzfoundError: the loss is not finite; the message names the step.
+        ConfigError: the checkpoint to go on from is one of another run.
     """
     model, optimiser = accelerator.prepare(model, optimiser)
     bare: nn.Module = accelerator.unwrap_model(model)
     steps = batches.order.steps
-    done = _resume(run, bare, optimiser)
+    done = _resume(run, bare, optimiser, steps)
     with Telemetry(
         run.folder, run.epochs * steps, accelerator.is_main_process, accelerator
     ) as says:
@@ -83,15 +84,23 @@ def train(
                 values |= at_epoch_end(bare.eval())
                 says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
                 says.epoch(epoch + 1, run.epochs, values)
-                state = {"step": (epoch + 1) * steps}
+                state = {"step": (epoch + 1) * steps, "steps_per_epoch": steps}
                 save_checkpoint(run.folder / "checkpoints", bare, optimiser, state)
             accelerator.wait_for_everyone()
     return bare.eval()
 
 
-def _resume(run: Run, bare: nn.Module, optimiser: Any) -> int:
+def _resume(run: Run, bare: nn.Module, optimiser: Any, steps: int) -> int:
     found = checkpoints(run.folder / "checkpoints") if run.resume else []
-    return int(load_checkpoint(found[-1], bare, optimiser)["step"]) if found else 0
+    if not found:
+        return 0
+    state = load_checkpoint(found[-1], bare, optimiser)
+    if state["steps_per_epoch"] != steps:
+        raise ConfigError(
+            f"resume: {found[-1]} has {state['steps_per_epoch']} steps an epoch, this run {steps}; "
+            "data, batch_size and accumulate must be those of the run to go on with"
+        )
+    return int(state["step"])
 
 
 def _epoch(

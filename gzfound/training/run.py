@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import LoggerType, set_seed
 
 from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
@@ -62,6 +62,9 @@ class RunConfig:
         for name in ("epochs", "batch_size", "accumulate", "image_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
+        trackers = [kind.value for kind in LoggerType]
+        if self.tracker is not None and self.tracker not in trackers:
+            raise ConfigError(f"tracker: {self.tracker!r}; allowed: {', '.join(trackers)}")
 
 
 def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
@@ -77,7 +80,6 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
         gradient_accumulation_steps=config.accumulate,
         log_with=config.tracker,
         project_dir=str(folder),
-        dataloader_config=DataLoaderConfiguration(dispatch_batches=False),
     )
     use_all_cores(accelerator.num_processes)
     set_seed(config.seed)

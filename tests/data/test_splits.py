@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gzfound.data import split_by_id
-from gzfound.errors import ConfigError
+from gzfound.data.splits import check_no_overlap
+from gzfound.errors import ConfigError, DataError
 
 IDS = [f"galaxy-{k}" for k in range(20_000)]
 
@@ -73,3 +74,9 @@ def test_a_part_can_be_divided_further_for_another_purpose() -> None:
     train = [names[row] for row in split_by_id(names)["train"]]
     parts = split_by_id(train, {"train": 0.9, "validation": 0.1}, purpose="validation")
     assert 46 < len(parts["validation"]) < 114
+
+
+def test_galaxies_in_both_splits_are_refused() -> None:
+    check_no_overlap(["a", "b"], ["c"], "train", "test")
+    with pytest.raises(DataError, match="2 galaxies, such as 'b', are in split"):
+        check_no_overlap(["a", "b", "c"], ["c", "b"], "train", "test")

@@ -113,9 +113,9 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path, weights: Path) -> Non
 
 
 def test_the_name_of_the_encoder_must_fit_the_weights(weights: Path) -> None:
-    assert start_encoder("test_resnet", str(weights)).training
+    assert start_encoder("test_resnet", str(weights), 40).training
     with pytest.raises(ConfigError, match=r"'resnet18' was asked for, but .* holds 'test_resnet'"):
-        start_encoder("resnet18", str(weights))
+        start_encoder("resnet18", str(weights), 40)
     with pytest.raises(ConfigError, match=r"no model named 'resnet_18'; did you mean .*resnet18"):
         create_encoder("resnet_18")
 
@@ -138,3 +138,15 @@ def test_the_crop_can_be_that_of_other_images(weights: Path) -> None:
     for crop in (0.0, 1.2):
         with pytest.raises(ConfigError, match=f"crop: {crop} must be above 0 and at most 1"):
             load_encoder(weights, crop=crop)
+
+
+def test_an_encoder_of_one_size_is_built_and_kept_for_the_size_of_the_images(
+    tmp_path: Path,
+) -> None:
+    """ViT-Tiny is made for 224 px and refuses any other size unless told."""
+    encoder = create_encoder("vit_tiny_patch16_224", image_size=48).eval()
+    save_weights(tmp_path / "w", encoder, EncoderTransform(48), {})
+    images = torch.randn(2, 3, 48, 48)
+    assert torch.equal(load_encoder(tmp_path / "w")(images), encoder(images))
+    plain = timm.create_model(f"local-dir:{tmp_path / 'w'}", pretrained=True).eval()
+    assert torch.equal(plain(images), encoder(images))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -208,7 +209,7 @@ def test_a_dataset_without_votes_is_refused(
     options = ["--data", str(tmp_path), "--output", str(tmp_path / "run"), "--test-split", "train"]
     with pytest.raises(SystemExit):
         script.main([*SMALL, *options])
-    assert "no column is a Galaxy Zoo vote count" in capsys.readouterr().err
+    assert "no Galaxy Zoo campaign recognised" in capsys.readouterr().err
 
 
 def test_a_run_is_not_written_over(
@@ -222,3 +223,28 @@ def test_a_run_is_not_written_over(
     assert (run / "weights" / "head.safetensors").read_bytes() == before
     ids = pq.read_table(run / "predictions.parquet").column("id_str").to_pylist()
     assert ids == list(load_dataset(str(simulated_galaxies), split="test")["id_str"])
+
+
+def test_two_processes_under_accelerate_launch_fine_tune(
+    two_processes: Callable[..., subprocess.CompletedProcess[str]],
+    simulated_galaxies: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    data = ["--data", str(simulated_galaxies), "--weights", str(encoder_weights)]
+    ended = two_processes("finetune_tree", [*SMALL, *data, "--output", str(run)])
+    assert ended.returncode == 0, ended.stderr
+    notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
+    assert notes["processes"] == 2
+    test = load_dataset(simulated_galaxies, split="test")
+    assert pq.read_table(run / "predictions.parquet")["id_str"].to_pylist() == test["id_str"][:]
+
+
+def test_a_split_cannot_test_what_it_trained(
+    finetune: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        finetune("--test-split", "train")
+    assert caught.value.code == 2
+    assert "what is tested must not be trained on" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gzfound.errors import GzfoundError, WeightsError
+from gzfound.errors import ConfigError, GzfoundError, WeightsError
 from gzfound.training.batches import ArrayBatches, Batch
 from gzfound.training.loop import Run, train
 from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
@@ -25,13 +25,16 @@ class KilledError(Exception):
     """Stands for a process that ends in the middle of an epoch."""
 
 
-def regression(folder: Path, *, resume: bool = False, kill_at: int | None = None) -> nn.Module:
+def regression(
+    folder: Path, *, resume: bool = False, kill_at: int | None = None, batch_size: int = 8
+) -> nn.Module:
     """Fit y = x w with dropout, which needs the random state that a checkpoint keeps."""
     torch.manual_seed(1)
     generator = np.random.default_rng(0)
     x = generator.normal(size=(64, 5)).astype(np.float32)
     y = x @ np.arange(5, dtype=np.float32)
     model = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.1), nn.BatchNorm1d(16), nn.Linear(16, 1))
+    order = BatchOrder(np.arange(64), batch_size, seed=5)
     calls = 0
 
     def step(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
@@ -47,7 +50,7 @@ def regression(folder: Path, *, resume: bool = False, kill_at: int | None = None
         accelerate,
         model,
         build_optimiser(parameter_groups(model, OPTIM.weight_decay), OPTIM),
-        ArrayBatches({"x": x, "y": y}, BatchOrder(np.arange(64), 8, seed=5), torch.device("cpu")),
+        ArrayBatches({"x": x, "y": y}, order, torch.device("cpu")),
         step,
         lambda bare: {"training": float(bare.training)},
     )
@@ -149,3 +152,9 @@ def test_two_half_batches_added_up_equal_a_whole_one(tmp_path: Path) -> None:
         )
         found.append(trained.weight.detach())
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(folder: Path) -> None:
+    regression(folder)
+    with pytest.raises(ConfigError, match=r"resume: .* has 8 steps an epoch, this run 4"):
+        regression(folder, resume=True, batch_size=16)

@@ -1,0 +1,50 @@
+"""What the documentation claims stands in the committed results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+HELD_OUT = ("how-rounded-hubble", "disk-edge-on-hubble")
+
+
+def results(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def test_every_result_names_its_machine_and_versions() -> None:
+    names = sorted(path.stem for path in RESULTS.glob("*.json"))
+    assert len(names) >= 4
+    for name in names:
+        assert results(name)["machine"]["processor"], name
+        assert results(name)["versions"]["torch"], name
+
+
+@pytest.mark.parametrize("question", HELD_OUT)
+def test_simclr_beats_the_baselines_of_the_demo_with_intervals_apart(question: str) -> None:
+    rows = {
+        r["method"]: r["RMSE"] for r in results("demo_probe")["rows"] if r["target"] == question
+    }
+    for baseline in ("untrained encoder", "pixel PCA", "constant"):
+        assert rows["embedding"]["high"] < rows[baseline]["low"]
+
+
+def test_real_hubble_galaxies_reach_what_was_asked() -> None:
+    rows = {r["method"]: r for r in results("real_simulated")["hst_goods"]["rows"]}
+    assert rows["embedding"]["Spearman"]["value"] >= 0.72
+    assert rows["embedding"]["Spearman"]["value"] > rows["pixel PCA"]["Spearman"]["high"]
+
+
+def test_the_page_of_results_quotes_them() -> None:
+    page = (RESULTS.parents[1] / "docs" / "results.md").read_text()
+    for name in ("real_simulated", "real_hst_from_simulated", "real_hst_from_scratch"):
+        row = next(r for r in results(name)["hst_goods"]["rows"] if r["method"] == "embedding")
+        assert f"{row['Spearman']['value']:.3f}" in page
+        assert f"{row['MAE']['value']:.3f}" in page
+    for row in results("demo_probe")["rows"]:
+        assert f"{row['RMSE']['value']:.3f}" in page
