@@ -12,8 +12,8 @@ from gzfound.lazy import lazy_names
 
 __version__ = "0.1.0"
 
-# Read when torch loads. Threads that spin while they wait make a step four times slower as soon as
-# one other program is busy on the same cores.
+# Read when torch loads. Threads that spin while they wait make a step several times slower as soon
+# as one other program is busy on the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOME = {
