@@ -32,9 +32,22 @@ def simulate(
         seed: of every random draw.
         campaign: whose telescope and decision tree to imitate.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from gzfound.simulation import simulate_dataset
 
-    simulate_dataset(output, galaxies=galaxies, image_size=image_size, seed=seed, campaign=campaign)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("simulating", total=galaxies)
+        simulate_dataset(
+            output,
+            galaxies=galaxies,
+            image_size=image_size,
+            seed=seed,
+            campaign=campaign,
+            progress=lambda done: bar.advance(task, done),
+        )
     _say(f"{galaxies} galaxies: {output}")
 
 
