@@ -29,7 +29,7 @@ from gzfound.errors import ConfigError, DataError, one_line_errors
 from gzfound.evaluation import cross_validation, pixel_pca, probe_table, target_table
 from gzfound.evaluation.benchmark import EmbeddingOf, Rows
 from gzfound.files import write_text
-from gzfound.models import EncoderTransform, create_encoder
+from gzfound.models import create_encoder, transform_of
 from gzfound.models.precision import pick_device
 from gzfound.training.config import parse_config
 from gzfound.training.provenance import machine, revision, versions
@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("give either --questions Q1,Q2 (or all) or --target COLUMN")
     start = time.perf_counter()
     encoder = gzfound.load_encoder(config.weights, crop=config.crop)
-    transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
+    transform = transform_of(encoder)
     sample = load_sample(config, transform.size, transform.crop)
     embeddings = make_embeddings(config, encoder, sample.images)
     probe = probe_target if config.target else probe_questions

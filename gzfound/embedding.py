@@ -19,7 +19,7 @@ from gzfound.data.decode import square_resize
 from gzfound.data.read import read_images
 from gzfound.errors import ConfigError, DataError
 from gzfound.files import atomic_file, check_file
-from gzfound.models import EncoderTransform, load_encoder
+from gzfound.models import load_encoder, transform_of
 from gzfound.models.precision import Precision, pick_device, pick_precision
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def embed_batches(
 
     The other arguments are those of :func:`embed`.
     """
-    transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
+    transform = transform_of(encoder)
     where = pick_device(device)
     forward = Forward(encoder, where, precision)
     names = dataset.with_format(None)["id_str"]
@@ -195,7 +195,7 @@ class Forward:
 
     def __init__(self, encoder: nn.Module, device: torch.device, precision: Precision) -> None:
         self.encoder = encoder.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
+        self.transform = transform_of(encoder)
         self.device = device
         chosen = pick_precision(precision, device)
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(chosen)

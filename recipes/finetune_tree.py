@@ -25,7 +25,7 @@ from gzfound.errors import ConfigError, DataError, one_line_errors
 from gzfound.evaluation import evaluate_predictions
 from gzfound.files import write_text
 from gzfound.losses import DirichletMultinomialLoss
-from gzfound.models import EncoderTransform, TreeHead, load_encoder, save_weights
+from gzfound.models import EncoderTransform, TreeHead, load_encoder, save_weights, transform_of
 from gzfound.models.checkpoint import load_head, read_config, start_encoder
 from gzfound.models.tuning import TreeModel, Tune, freeze, layerwise_groups
 from gzfound.prediction import concentrations_of, prediction_table, write_table
@@ -95,7 +95,7 @@ def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:
     encoder = start_encoder(config.encoder or untrained, config.weights, config.views.size)
     if config.weights is None:
         encoder.transform = EncoderTransform(config.views.size)
-    transform: EncoderTransform = encoder.transform  # type: ignore[assignment]
+    transform = transform_of(encoder)
     if config.tune != "head" and transform.size != config.views.size:
         raise ConfigError(
             f"views.size: {config.views.size} must be {transform.size}, that of the weights"
@@ -116,7 +116,7 @@ def build_groups(model: TreeModel, config: FinetuneConfig) -> list[dict[str, Any
 def build_step(config: FinetuneConfig, model: TreeModel) -> Step:
     """The loss of a batch of augmented images; of embeddings if only the head learns."""
     loss = DirichletMultinomialLoss(model.head.tree)
-    transform: EncoderTransform = model.encoder.transform
+    transform = transform_of(model.encoder)
 
     def on_embeddings(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
         del epoch
@@ -174,7 +174,7 @@ class Validation:
             value = float(DirichletMultinomialLoss(head.tree)(concentrations, self.votes))
         if value < self.best:
             self.best = value
-            transform: EncoderTransform = self.encoder.transform
+            transform = transform_of(self.encoder)
             record = {**self.record, "validation_loss": value}
             save_weights(self.folder, self.encoder, transform, record, head=head)
         return {"validation_loss": value, "best": self.best}
@@ -186,7 +186,7 @@ def report(
     """Predict the test split with the best weights; write predictions and metrics."""
     encoder = load_encoder(folder / "weights")
     head = load_head(folder / "weights", encoder)
-    transform: EncoderTransform = encoder.transform
+    transform = transform_of(encoder)
     test = load_galaxies(
         config.data,
         config=config.data_config,

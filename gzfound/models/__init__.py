@@ -3,7 +3,7 @@
 from gzfound.models.checkpoint import load_encoder, save_weights
 from gzfound.models.encoder import create_encoder, encoder_features
 from gzfound.models.heads import TreeHead
-from gzfound.models.transform import EncoderTransform
+from gzfound.models.transform import EncoderTransform, transform_of
 
 __all__ = [
     "EncoderTransform",
@@ -12,4 +12,5 @@ __all__ = [
     "encoder_features",
     "load_encoder",
     "save_weights",
+    "transform_of",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gzfound.errors import ConfigError, WeightsError
 from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
-from gzfound.models.encoder import create_encoder, fixed_size
+from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import TreeHead
 from gzfound.models.transform import EncoderTransform
 from gzfound.trees import DecisionTree
@@ -107,7 +107,7 @@ def load_head(weights: str | Path, encoder: nn.Module) -> TreeHead:
     columns = read_config(path).get("gzfound", {}).get("columns")
     if not columns or not (path / "head.safetensors").is_file():
         raise WeightsError(f"weights: {path} has no decision-tree head; fine-tune it first")
-    head = TreeHead(int(encoder.num_features), DecisionTree.from_columns(columns).tree)  # type: ignore[arg-type]
+    head = TreeHead(encoder_features(encoder), DecisionTree.from_columns(columns).tree)
     try:
         head.load_state_dict(load_file(path / "head.safetensors"))
     except Exception as error:  # safetensors raises its own kind, torch a RuntimeError
@@ -170,7 +170,7 @@ def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, A
     return {
         "architecture": base["architecture"],
         "num_classes": 0,
-        "num_features": int(encoder.num_features),  # type: ignore[arg-type]
+        "num_features": encoder_features(encoder),
         "pretrained_cfg": {
             **{name: base[name] for name in kept if name in base},
             "custom_load": False,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gzfound.data.decode import square_resize
+from gzfound.errors import WeightsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,3 +57,15 @@ class EncoderTransform:
         """Subtract the mean from images ``(B, C, H, W)`` between 0 and 1, over the deviation."""
         mean = torch.tensor(self.mean, device=images.device)[:, None, None]
         return (images - mean) / torch.tensor(self.std, device=images.device)[:, None, None]
+
+
+def transform_of(encoder: nn.Module) -> EncoderTransform:
+    """The transform of an encoder.
+
+    Raises:
+        WeightsError: it has none; ``gzfound.load_encoder`` attaches one.
+    """
+    found = getattr(encoder, "transform", None)
+    if not isinstance(found, EncoderTransform):
+        raise WeightsError("encoder: it has no transform; load it with gzfound.load_encoder")
+    return found
