@@ -11,6 +11,7 @@ import numpy.typing as npt
 from accelerate import Accelerator, PartialState
 from accelerate.utils import LoggerType, set_seed
 
+from gzfound.allocator import keep_freed_memory
 from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
 from gzfound.models.precision import Precision, only_cpu, pick_precision, use_all_cores
@@ -73,6 +74,7 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     Raises:
         ConfigError: the folder already holds a run and ``resume`` is off.
     """
+    keep_freed_memory()
     folder = Path(config.output)
     accelerator = Accelerator(
         cpu=only_cpu(),
