@@ -1,0 +1,64 @@
+"""Batches from arrays that live on the device whole: nothing is gathered or copied by the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.order import BatchOrder
+
+SHARE_OF_FREE_MEMORY = 0.5
+"""Arrays go to the device whole if they take no more of its free memory than this."""
+
+
+class ResidentBatches:
+    """Selects the rows of each batch on the device; gives what :class:`ArrayBatches` gives.
+
+    ``rows`` stays on the CPU, where the random draws of views are made from it; fetching it from
+    the device would wait for all queued work.
+
+    Args:
+        arrays: one row a galaxy each, such as ``images`` ``(N, S, S, C)`` and ``votes`` ``(N, A)``.
+        order: which rows make which batch.
+        device: where the arrays go, and the batches are made.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, npt.NDArray[Any]], order: BatchOrder, device: torch.device
+    ) -> None:
+        self.arrays: dict[str, Tensor] = {
+            name: torch.from_numpy(array).to(device) for name, array in arrays.items()
+        }
+        self.order = order
+        self.device = device
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step ``start`` on; ``rows`` holds the galaxies' numbers."""
+        steps = torch.from_numpy(np.ascontiguousarray(self.order.epoch(epoch)[start:]))
+        for rows, there in zip(steps, steps.to(self.device), strict=True):
+            batch = {name: array.index_select(0, there) for name, array in self.arrays.items()}
+            batch["rows"] = rows
+            yield batch
+
+
+def batches_for(
+    arrays: Mapping[str, npt.NDArray[Any]], order: BatchOrder, device: torch.device
+) -> ArrayBatches | ResidentBatches:
+    """Batches of arrays: from the device's memory where they fit, from the CPU's otherwise."""
+    if fits(sum(array.nbytes for array in arrays.values()), device):
+        return ResidentBatches(arrays, order, device)
+    return ArrayBatches(arrays, order, device)
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether ``size`` bytes may live on a GPU: at most half of what is free; never on a CPU."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return size <= SHARE_OF_FREE_MEMORY * free
