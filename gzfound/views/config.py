@@ -1,0 +1,53 @@
+"""The ranges of the random changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gzfound.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """Ranges of the random changes.
+
+    Attributes:
+        size: side of a view in pixels.
+        rotation: largest angle of rotation, in degrees; 180 is any rotation.
+        zoom: smallest and largest linear fraction of the image that a view shows.
+        aspect: largest stretch of one axis over the other, 1 for none.
+        shift: largest offset of the centre of a view, as a fraction of the image.
+        blur: largest standard deviation of the Gaussian blur, in pixels of the view.
+        blur_probability: share of the views that are blurred.
+        noise: largest standard deviation of the pixel noise, on the scale 0 to 1.
+        brightness: largest factor of brightness (and its inverse), 1 for none.
+        contrast: largest exponent of the brightness curve (and its inverse), 1 for none.
+        colour: largest factor of one band over another (and its inverse), 1 for none.
+    """
+
+    size: int = 96
+    rotation: float = 180.0
+    zoom: tuple[float, float] = (0.5, 1.0)
+    aspect: float = 1.1
+    shift: float = 0.08
+    blur: float = 1.5
+    blur_probability: float = 0.5
+    noise: float = 0.06
+    brightness: float = 1.4
+    contrast: float = 1.3
+    colour: float = 1.1
+
+    def __post_init__(self) -> None:
+        low, high = self.zoom
+        if not 0 < low <= high <= 1.5:
+            raise ConfigError(f"views.zoom: {self.zoom} must be 0 < smallest <= largest <= 1.5")
+        if self.size < 8:
+            raise ConfigError(f"views.size: {self.size} must be at least 8")
+        for name in ("aspect", "brightness", "contrast", "colour"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 1")
+        if self.blur > self.size / 6:
+            raise ConfigError(f"views.blur: {self.blur} must be at most {self.size / 6:.3g}")
+        for name in ("rotation", "shift", "blur", "blur_probability", "noise"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 0")
