@@ -5,18 +5,24 @@ The loop is the one of accelerate's examples: ``prepare``, ``accumulate``, ``bac
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gzfound.errors import ConfigError, GzfoundError
 from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.clock import StepClock
 from gzfound.training.optim import OptimConfig, set_learning_rate
+from gzfound.training.rates import Rates
 from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
 from gzfound.training.telemetry import Telemetry
 
@@ -77,9 +83,12 @@ def train(
             says.rewind(done)
         if done:
             says.say(f"resumed at step {done} of {run.epochs * steps}")
+        flops = 0.0
         for epoch in range(done // steps, run.epochs):
             bare.train()
-            values = _epoch(run, accelerator, model, optimiser, batches, step, epoch, says)
+            rates = Rates(flops)
+            values = _epoch(run, accelerator, model, optimiser, batches, step, epoch, says, rates)
+            flops = rates.flops_per_galaxy
             if accelerator.is_main_process:
                 values |= at_epoch_end(bare.eval())
                 says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
@@ -103,6 +112,17 @@ def _resume(run: Run, bare: nn.Module, optimiser: Any, steps: int) -> int:
     return int(state["step"])
 
 
+@contextmanager
+def _counted(rates: Rates, galaxies: float) -> Iterator[None]:
+    """Count the operations of what is done with ``galaxies``, unless they are known."""
+    if rates.flops_per_galaxy:
+        yield
+        return
+    with FlopCounterMode(display=False) as counter:
+        yield
+    rates.flops_per_galaxy = max(1, counter.get_total_flops()) / galaxies
+
+
 def _epoch(
     run: Run,
     accelerator: Accelerator,
@@ -112,35 +132,45 @@ def _epoch(
     step: Step,
     epoch: int,
     says: Telemetry,
+    rates: Rates,
 ) -> dict[str, float]:
-    """One pass over the galaxies; returns the mean loss, the rate and the wait for data."""
+    """One pass over the galaxies; returns the mean loss and the rates."""
     order = batches.order
-    total_loss = waited = 0.0
-    began = ready = time.perf_counter()
+    moves = run.epochs * order.steps // order.accumulate
+    total_loss = 0.0
+    clock: StepClock | None = None
+    unread: deque[tuple[StepClock, int, float]] = deque()
+
+    def read() -> float:
+        past, number, rate = unread.popleft()
+        value = past.read()
+        if not math.isfinite(value):
+            raise GzfoundError(f"loss: {value} at step {number}; lower optim.learning_rate")
+        rates.waited(past.waited)
+        rates.done(order.batch_size)
+        says.record("step", number, {"loss": value, "learning_rate": rate})
+        says.advance(number, rates.summary()["galaxies_per_second"])
+        return value
+
+    ready = time.perf_counter()
     for number, batch in enumerate(batches.epoch(epoch)):
-        waited += time.perf_counter() - ready
+        clock = StepClock(accelerator.device, time.perf_counter() - ready, clock)
         taken = epoch * order.steps + number
-        together = order.accumulate
-        moves = run.epochs * order.steps // together
-        rate = set_learning_rate(optimiser, taken // together, moves, run.optim)
+        rate = set_learning_rate(optimiser, taken // order.accumulate, moves, run.optim)
         with accelerator.accumulate(model):
-            loss = step(model, batch, epoch)
-            accelerator.backward(loss)
+            with _counted(rates, order.batch_size / accelerator.num_processes):
+                loss = step(model, batch, epoch)
+                accelerator.backward(loss)
             if run.optim.clip and accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(model.parameters(), run.optim.clip)
             optimiser.step()
             optimiser.zero_grad()
-        value = float(accelerator.reduce(loss.detach(), "mean"))
-        if value != value or abs(value) == float("inf"):
-            raise GzfoundError(f"loss: {value} at step {taken + 1}; lower optim.learning_rate")
-        total_loss += value
+        clock.finish(accelerator.reduce(loss.detach(), "mean"))
+        unread.append((clock, taken + 1, rate))
+        # A GPU works on this step while the loss of the one before is read.
+        if len(unread) > clock.queued:
+            total_loss += read()
         ready = time.perf_counter()
-        speed = (number + 1) * order.batch_size / (ready - began)
-        says.record("step", taken + 1, {"loss": value, "learning_rate": rate})
-        says.advance(taken + 1, speed)
-    elapsed = time.perf_counter() - began
-    return {
-        "loss": total_loss / order.steps,
-        "galaxies_per_second": order.steps * order.batch_size / elapsed,
-        "waiting": waited / elapsed,
-    }
+    while unread:
+        total_loss += read()
+    return {"loss": total_loss / order.steps, **rates.summary()}

@@ -7,12 +7,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gzfound.files import write_text
+
+WAITS = 0.05
+REMEDY = (
+    "went by waiting for data: put GZFOUND_CACHE on a faster disk, lower image_size so that the "
+    "images fit in memory, or give each process more cores"
+)
 
 
 class Telemetry:
@@ -41,6 +47,8 @@ class Telemetry:
             console=self.console,
             disable=not main or not self.console.is_terminal,
         )
+        self.file: TextIO | None = None
+        self.warned = False
         self.task = self.progress.add_task("training", total=total, rate=0.0)
 
     def __enter__(self) -> Telemetry:
@@ -54,6 +62,7 @@ class Telemetry:
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+        self._close()
 
     def advance(self, step: int, rate: float) -> None:
         """Move the bar to a step, at ``rate`` galaxies a second."""
@@ -64,33 +73,53 @@ class Telemetry:
         if not self.main:
             return
         row = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        if self.file is None:
+            self.file = self.path.open("a", encoding="utf-8", buffering=1)
+        self.file.write(json.dumps(row) + "\n")
         self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def rewind(self, step: int) -> None:
         """Drop what a killed run recorded after ``step``, which will be recorded again."""
         if not self.main or not self.path.exists():
             return
+        self._close()
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         write_text(self.path, "".join(kept))
 
     def epoch(self, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
-        """Print the values of an epoch; of a long run, of about ten epochs and the last."""
+        """Print the values of an epoch; of a long run, of about ten epochs and the last.
+
+        The first epoch that waited for data more than 5 % of its time is said, with the remedy.
+        """
+        if values.get("waiting", 0.0) > WAITS and not self.warned:
+            self.warned = True
+            self.say(f"epoch {epoch}: {100 * values['waiting']:.0f} % of the time {REMEDY}")
         if epoch % max(1, epochs // 10) and epoch != epochs:
             return
-        shown = [
-            f"{name.replace('_', ' ')} {value:,.0f}"
-            if abs(value) >= 100
-            else f"{name.replace('_', ' ')} {value:.3g}"
-            for name, value in values.items()
-        ]
-        self.say(f"epoch {epoch}/{epochs}: {', '.join(shown)}")
+        shown = ", ".join(_shown(name, value) for name, value in values.items())
+        self.say(f"epoch {epoch}/{epochs}: {shown}")
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""
         self.console.print(text, highlight=False)
+
+    def _close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def _shown(name: str, value: float) -> str:
+    """A value with its name and its unit."""
+    if name == "galaxies_per_second":
+        return f"galaxies/s {value:,.0f}" if value >= 10 else f"galaxies/s {value:.2g}"
+    if name == "waiting":
+        return f"waiting {100 * value:.1f} %"
+    if name == "flops_per_second":
+        return f"{value / 1e12:.3g} TFLOP/s" if value >= 1e12 else f"{value / 1e9:.3g} GFLOP/s"
+    words = name.replace("_", " ")
+    return f"{words} {value:,.0f}" if abs(value) >= 100 else f"{words} {value:.3g}"
 
 
 def read_metrics(path: Path, kind: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from gzfound.training.loop import Run, train
 from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
 from gzfound.training.order import BatchOrder
 from gzfound.training.resume import checkpoints, load_checkpoint
-from gzfound.training.telemetry import read_metrics
+from gzfound.training.telemetry import Telemetry, read_metrics
 
 OPTIM = OptimConfig(learning_rate=0.05, weight_decay=0.01)
 
@@ -70,6 +70,10 @@ def test_the_loss_falls_and_everything_is_logged(folder: Path) -> None:
     assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
     assert all(row["galaxies_per_second"] > 0 and 0 <= row["waiting"] <= 1 for row in epochs)
     assert {row["training"] for row in epochs} == {0.0}
+    # Multiplications and additions, forward and twice backward; the input needs no gradient.
+    operations = 2 * (2 * 5 * 16 + 3 * 16)
+    for row in epochs:
+        assert row["flops_per_second"] / row["galaxies_per_second"] == pytest.approx(operations)
     assert [path.name for path in checkpoints(folder / "checkpoints")] == [
         "step-000000024",
         "step-000000032",
@@ -119,6 +123,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:
             lambda bare: {},
         )
     assert not checkpoints(folder / "checkpoints")
+
+
+def test_a_run_that_waits_says_so_once_and_names_the_remedy(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"loss": 1.0, "galaxies_per_second": 139.4, "waiting": 0.004, "flops_per_second": 2e10}
+    with Telemetry(folder, 3, True, None) as says:
+        says.epoch(1, 3, values)
+        says.epoch(2, 3, values | {"waiting": 0.21})
+        says.epoch(3, 3, values | {"waiting": 0.4})
+    said = capsys.readouterr().err
+    assert "epoch 1/3: loss 1, galaxies/s 139, waiting 0.4 %, 20 GFLOP/s" in said
+    assert said.count("GZFOUND_CACHE") == 1
+    assert "epoch 2: 21 % of the time went by waiting for data" in said
 
 
 def test_a_damaged_checkpoint_is_named(folder: Path) -> None:
