@@ -25,6 +25,7 @@ _HOME = {
     "ImageError": "gzfound.errors",
     "WeightsError": "gzfound.errors",
     "embed": "gzfound.embedding",
+    "extract": "gzfound.embedding",
     "list_trees": "gzfound.trees",
     "load_dataset": "gzfound.data",
     "load_encoder": "gzfound.models",
@@ -34,7 +35,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from gzfound.data import load_dataset
-    from gzfound.embedding import Embeddings, embed
+    from gzfound.embedding import Embeddings, embed, extract
     from gzfound.errors import ConfigError, DataError, GzfoundError, ImageError, WeightsError
     from gzfound.models import load_encoder
     from gzfound.prediction import predict
@@ -50,6 +51,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "embed",
+    "extract",
     "list_trees",
     "load_dataset",
     "load_encoder",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 import gzfound
 from gzfound.errors import one_line_errors, one_line_usage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 
@@ -32,14 +36,10 @@ def simulate(
         seed: of every random draw.
         campaign: whose telescope and decision tree to imitate.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from gzfound.simulation import simulate_dataset
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("simulating", total=galaxies)
+    with _progress("simulating") as (bar, task):
+        bar.update(task, total=galaxies)
         simulate_dataset(
             output,
             galaxies=galaxies,
@@ -58,41 +58,50 @@ def embed(
     data_config: str | None = None,
     split: str | None = None,
     crop: float | None = None,
-    batch_size: int = 32,
-    threads: int = 2,
+    rows_per_file: int | None = None,
+    batch_size: int | None = None,
+    threads: int | None = None,
     device: str = "auto",
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto",
+    decode: Literal["cpu", "device"] = "cpu",
     on_error: Literal["raise", "skip"] = "raise",
 ) -> None:
-    """Turn images into embeddings: a Parquet file with one row a galaxy.
+    """Turn images into embeddings: Parquet with one row a galaxy.
 
     Args:
         data: a folder of images, a dataset directory or a hub name.
         weights: weights directory, or hf-hub:owner/name.
-        output: Parquet file to write.
+        output: Parquet file to write, or directory of files with --rows-per-file.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
         crop: linear fraction of each image to look at, if not that of the weights.
-        batch_size: galaxies a forward pass.
-        threads: threads that decode images.
+        rows_per_file: write a directory of files of this many rows each.
+        batch_size: galaxies a forward pass; by default what suits the device and the images.
+        threads: threads that decode and, on a CPU, run the encoder; by default one a core.
         device: auto takes a GPU where there is one.
         precision: auto takes bf16 where the hardware is fast at it.
+        decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
     """
-    found = gzfound.embed(
-        data,
-        weights,
-        config=data_config,
-        split=split,
-        output=output,
-        crop=crop,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
-        precision=precision,
-        on_error=on_error,
-    )
-    _say(f"{len(found.ids)} embeddings of {found.vectors.shape[1]} numbers: {output}")
+    with _progress("embedding") as (bar, task):
+        done = gzfound.extract(
+            data,
+            weights,
+            output,
+            rows_per_file=rows_per_file,
+            config=data_config,
+            split=split,
+            crop=crop,
+            batch_size=batch_size,
+            threads=threads,
+            device=device,
+            precision=precision,
+            decode=decode,
+            on_error=on_error,
+            progress=lambda galaxies, total: bar.update(task, completed=galaxies, total=total),
+        )
+    sys.stderr.write(f"{done.rates}\n")
+    _say(f"{done}: {output}")
 
 
 def predict(
@@ -134,6 +143,17 @@ def trees(name: Annotated[str, tyro.conf.Positional] = "") -> None:
         name: of a campaign, such as gz_hubble.
     """
     _say(str(gzfound.load_tree(name)) if name else "\n".join(gzfound.list_trees()))
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A progress bar, on terminals alone, that goes away at the end."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        yield bar, bar.add_task(title, total=None)
 
 
 def _say(text: str) -> None:

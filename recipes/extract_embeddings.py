@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
 
-from gzfound.embedding import Embeddings, Vectors, embed_batches, whole_dataset, write_embeddings
+from gzfound.data.read import Rows
+from gzfound.embedding import embed_batches, whole_dataset, write_embeddings
+from gzfound.embedding.batches import Decode, default_batch_size
+from gzfound.embedding.calls import Extraction
+from gzfound.embedding.store import check_output, read_batches
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
-from gzfound.models import encoder_features, load_encoder
-from gzfound.models.precision import Precision, only_cpu, use_all_cores
+from gzfound.models import encoder_features, load_encoder, transform_of
+from gzfound.models.precision import Precision, only_cpu, usable_cores, use_all_cores
 from gzfound.training.config import parse_config
+from gzfound.training.rates import Rates, forward_flops
 
 
 @dataclass(frozen=True)
@@ -29,25 +37,30 @@ class ExtractConfig:
     Attributes:
         weights: weights directory.
         data: hub name, dataset directory or folder of images.
-        output: Parquet file of the embeddings.
+        output: Parquet file of the embeddings, or directory of files with rows_per_file.
+        rows_per_file: write a directory of files of this many rows each.
         data_config: configuration of the dataset, such as ``tiny``.
         split: split of the dataset; all of them, one after the other, by default.
         crop: linear fraction of each image to look at, if not that of the weights.
-        batch_size: galaxies a forward pass.
-        threads: threads of each process that decode images.
+        batch_size: galaxies a forward pass; by default what suits the device and the images.
+        threads: threads of each process that decode and, on a CPU, run the encoder; by default
+            the cores are divided over the processes.
         precision: auto takes bf16 where the hardware is fast at it.
+        decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
     """
 
     weights: str = ""
     data: str = ""
     output: str = "embeddings.parquet"
+    rows_per_file: int | None = None
     data_config: str | None = None
     split: str | None = None
     crop: float | None = None
-    batch_size: int = 32
-    threads: int = 2
+    batch_size: int | None = None
+    threads: int | None = None
     precision: Precision = "auto"
+    decode: Decode = "cpu"
     on_error: str = "raise"
 
 
@@ -56,45 +69,64 @@ def extract(config: ExtractConfig) -> None:
     for name in ("weights", "data"):
         if not getattr(config, name):
             raise ConfigError(f"{name}: missing; pass --{name}")
+    check_output(config.output, config.rows_per_file)
     state = PartialState(cpu=only_cpu())
     use_all_cores(state.num_processes)
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)
     encoder = load_encoder(config.weights, crop=config.crop)
-    rows = np.array_split(np.arange(len(dataset)), state.num_processes)[state.process_index]
+    size, width = transform_of(encoder).size, encoder_features(encoder)
+    together = config.batch_size
+    if together is None:
+        together = default_batch_size(size, len(dataset), state.device)
     target = Path(config.output)
     parts = [target.with_name(f".{target.name}.part-{i}") for i in range(state.num_processes)]
     mine = parts[state.process_index]
     errors = Path(f"{mine}.errors.jsonl")
     errors.unlink(missing_ok=True)  # of a run that was killed
+    rates = Rates(forward_flops(encoder, size, len(transform_of(encoder).mean)))
     batches = embed_batches(
         dataset,
         encoder,
-        rows=rows,
-        batch_size=config.batch_size,
-        threads=config.threads,
+        rows=stretch(len(dataset), together, state),
+        batch_size=together,
+        threads=max(1, usable_cores() // local_processes(state))
+        if config.threads is None
+        else config.threads,
         device=str(state.device),
         precision=config.precision,
+        decode=config.decode,
         on_error=config.on_error,
         errors_path=errors,
+        waited=rates.waited,
     )
-    width = encoder_features(encoder)
     write_embeddings(batches, width, mine)
     state.wait_for_everyone()
     if state.is_main_process:
-        count = write_embeddings(_joined(parts), width, target)
+        joined = chain.from_iterable(read_batches(part) for part in parts)
+        count = write_embeddings(joined, width, target, config.rows_per_file)
+        rates.done(count)
         _join_errors(parts, target)
         for part in parts:
             part.unlink()
+        done = Extraction(count, width, **rates.summary())
         by = f" by {state.num_processes} processes" if state.num_processes > 1 else ""
-        state.print(f"{count} embeddings of {width} numbers{by}: {target}")
+        sys.stderr.write(f"{done.rates}\n")
+        state.print(f"{done}{by}: {target}")
     state.wait_for_everyone()
 
 
-def _joined(parts: Sequence[Path]) -> Iterator[tuple[list[str], Vectors]]:
-    for part in parts:
-        held = Embeddings.read(part)
-        yield held.ids, held.vectors
+def stretch(galaxies: int, together: int, state: PartialState) -> Rows:
+    """The rows of this process: whole batches, the same ones for any number of processes."""
+    batches = np.arange(-(-galaxies // together))
+    mine = np.array_split(batches, state.num_processes)[state.process_index]
+    edges = (mine[0] * together, (mine[-1] + 1) * together) if len(mine) else (0, 0)
+    return np.arange(edges[0], min(edges[1], galaxies))
+
+
+def local_processes(state: PartialState) -> int:
+    """The processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
 
 
 def _join_errors(parts: Sequence[Path], target: Path) -> None:

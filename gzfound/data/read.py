@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gzfound.data.decode import Pixels, check_geometry, decode_image, square_resize
+from gzfound.data.ordered import ordered_map
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import shorten
 from gzfound.errors import ConfigError, DataError, ImageError
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Rows = npt.NDArray[np.int64]
-
-_AHEAD = 3
-"""Batches in the making besides the one the consumer holds."""
+Images = TypeVar("Images")
 
 
 def read_images(
@@ -38,7 +37,8 @@ def read_images(
 ) -> Iterator[tuple[Rows, Pixels]]:
     """Decode, crop and resize the images of a dataset, batch by batch, in row order.
 
-    The result does not depend on ``threads``. At most four batches are held at a time.
+    The result does not depend on ``threads``. At most ``max(4, threads)`` batches
+    are held at a time.
 
     Args:
         dataset: columns ``image`` and ``id_str``, as :func:`gzfound.load_dataset` gives it.
@@ -63,10 +63,9 @@ def read_images(
         raise ConfigError(f"threads {threads}, batch_size {batch_size}: must both be at least 1")
     bad = BadInput(on_error, errors_path)
     files = image_files(dataset)
-    wanted = np.arange(len(files)) if rows is None else np.asarray(rows, dtype=np.int64)
-    if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(files):
-        raise DataError(f"rows: must lie between 0 and {len(files) - 1}")
-    return _batches(files, wanted, size, crop, threads, batch_size, bad)
+    batches = batches_of_rows(files, rows, batch_size)
+    parts = ordered_map(lambda some: read_part(files, some, size, crop), batches, threads)
+    return _batches(parts, bad)
 
 
 def image_files(dataset: Dataset) -> Dataset:
@@ -105,51 +104,67 @@ def file_bytes(file: dict[str, Any] | None, id_str: str) -> tuple[bytes, str]:
         raise ImageError(f"image {path}: cannot be read ({error.strerror or error})") from error
 
 
-def _decoded(file: dict[str, Any] | None, id_str: str, size: int, crop: float) -> Pixels:
-    data, name = file_bytes(file, id_str)
-    return square_resize(decode_image(data, name), size, crop)
+@dataclass(frozen=True)
+class Part(Generic[Images]):
+    """Some images of a dataset.
+
+    Attributes:
+        rows: of those that could be read, ``(b,)``.
+        ids: ``id_str`` of each of them.
+        images: uint8 ``(b, size, size, 3)``, an array or a tensor.
+        failures: ``id_str`` and error of those that could not.
+    """
+
+    rows: Rows
+    ids: list[str]
+    images: Images
+    failures: list[tuple[str, ImageError]]
+
+
+def read_part(files: Dataset, rows: Rows, size: int, crop: float) -> Part[Pixels]:
+    """Decode, crop and resize some images, in the order of ``rows``, in this thread.
+
+    Args:
+        files: what :func:`image_files` gives.
+        rows: the rows to read.
+        size: side of the images in pixels.
+        crop: linear fraction kept around the centre.
+    """
+    part = files[rows.tolist()]
+    images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+    kept: list[int] = []
+    failures: list[tuple[str, ImageError]] = []
+    for place, (file, name) in enumerate(zip(part["image"], part["id_str"], strict=True)):
+        try:
+            data, called = file_bytes(file, str(name))
+            images[len(kept)] = square_resize(decode_image(data, called), size, crop)
+        except ImageError as error:
+            failures.append((str(name), error))
+        else:
+            kept.append(place)
+    ids = [str(part["id_str"][place]) for place in kept]
+    return Part(rows[kept], ids, images[: len(kept)], failures)
+
+
+def batches_of_rows(
+    files: Dataset, rows: Sequence[int] | Rows | None, batch_size: int
+) -> Iterator[Rows]:
+    """Row numbers, ``batch_size`` at a time; all rows by default.
+
+    Raises:
+        DataError: a row is out of range.
+    """
+    wanted = np.arange(len(files)) if rows is None else np.asarray(rows, dtype=np.int64)
+    if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(files):
+        raise DataError(f"rows: must lie between 0 and {len(files) - 1}")
+    return (wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size))
 
 
 def _batches(
-    files: Dataset,
-    rows: Rows,
-    size: int,
-    crop: float,
-    threads: int,
-    batch_size: int,
-    bad: BadInput,
+    parts: Generator[Part[Pixels], None, None], bad: BadInput
 ) -> Iterator[tuple[Rows, Pixels]]:
-    pending: deque[tuple[Rows, list[str], list[Future[Pixels]]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="gzfound-decode")
-    try:
-        for start in range(0, len(rows), batch_size):
-            chosen = rows[start : start + batch_size]
-            part = files[chosen.tolist()]
-            ids = [str(name) for name in part["id_str"]]
-            jobs = [
-                pool.submit(_decoded, file, name, size, crop)
-                for file, name in zip(part["image"], ids, strict=True)
-            ]
-            pending.append((chosen, ids, jobs))
-            if len(pending) > _AHEAD:
-                yield from _finish(*pending.popleft(), bad)
-        while pending:
-            yield from _finish(*pending.popleft(), bad)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _finish(
-    rows: Rows, ids: list[str], jobs: list[Future[Pixels]], bad: BadInput
-) -> Iterator[tuple[Rows, Pixels]]:
-    kept: list[int] = []
-    images: list[Pixels] = []
-    for place, job in enumerate(jobs):
-        try:
-            images.append(job.result())
-        except ImageError as error:
-            bad.meet(ids[place], error)
-        else:
-            kept.append(place)
-    if images:
-        yield rows[kept], np.stack(images)
+    with closing(parts):
+        for part in parts:
+            bad.meet_all(part.failures)
+            if part.ids:
+                yield part.rows, part.images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,8 @@ class BadInput:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"id_str": id_str, "reason": str(error)}) + "\n")
+
+    def meet_all(self, failures: Iterable[tuple[str, DataError]]) -> None:
+        """:meth:`meet` each of ``(id_str, error)``."""
+        for id_str, error in failures:
+            self.meet(id_str, error)

@@ -13,8 +13,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gzfound import DataError, Embeddings, ImageError, embed, load_dataset, load_encoder
+from gzfound import (
+    DataError,
+    Embeddings,
+    ImageError,
+    embed,
+    extract,
+    load_dataset,
+    load_encoder,
+)
 from gzfound.embedding import embed_arrays, embed_batches, write_embeddings
+from gzfound.embedding.calls import Extraction
 
 
 @pytest.fixture
@@ -158,3 +167,35 @@ def test_a_file_of_something_else_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"{name} holds no embeddings: ") as caught:
             Embeddings.read(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_streamed_to_files_as_held_in_memory(
+    simulated_galaxies: Path, encoder: nn.Module, tmp_path: Path
+) -> None:
+    """The galaxies each second, and the operations of the encoder, come with it."""
+    expected = embed(simulated_galaxies, encoder, precision="no")
+    seen: list[tuple[int, int]] = []
+    done = extract(
+        simulated_galaxies,
+        encoder,
+        tmp_path / "shards",
+        rows_per_file=25,
+        precision="no",
+        progress=lambda galaxies, total: seen.append((galaxies, total)),
+    )
+    assert (done.galaxies, done.features) == (60, encoder.num_features)
+    assert 0 < done.waiting < 1
+    assert done.flops_per_second / done.galaxies_per_second > 1e5
+    assert f"{done.galaxies_per_second:,.0f} galaxies/s" in done.rates
+    assert seen[-1] == (60, 60)
+    assert seen == sorted(set(seen))
+    found = Embeddings.read(tmp_path / "shards")
+    assert found.ids == expected.ids
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+
+
+def test_a_long_wait_names_its_remedy() -> None:
+    hurried, waiting = (Extraction(10, 5, 100.0, share, 1e9).rates for share in (0.04, 0.06))
+    assert hurried == "100 galaxies/s, 4.0% waiting for images, 1.0 GFLOP/s"
+    assert waiting.startswith("100 galaxies/s, 6.0% waiting for images, 1.0 GFLOP/s; ")
+    assert "more cores" in waiting

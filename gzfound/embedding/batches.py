@@ -1,0 +1,172 @@
+"""Decoding, resizing and the encoder side by side: embeddings at the speed of the encoder.
+
+On a CPU every thread has a core and does all the work on a batch of its own, from the file to the
+embedding: nothing waits for anything, and no core is shared. On a GPU, threads decode ahead and
+this thread queues the forward passes. ``docs/performance.md`` has the measurements.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from gzfound.allocator import keep_freed_memory
+from gzfound.data.decode import Pixels
+from gzfound.data.ordered import ordered_map
+from gzfound.data.read import Part, Rows, batches_of_rows, image_files, read_part
+from gzfound.data.skipped import BadInput
+from gzfound.embedding.forward import Forward
+from gzfound.embedding.store import Batch, Vectors
+from gzfound.errors import ConfigError
+from gzfound.models.precision import Precision, pick_device, usable_cores
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Decode = Literal["cpu", "device"]
+Found = Part[Pixels] | Part[torch.Tensor]
+Reader = Callable[[Rows], Found]
+
+_CACHED_PIXELS = 2**20
+_GPU_BATCH = 256
+
+
+def default_batch_size(size: int, galaxies: int, device: torch.device) -> int:
+    """Images a forward pass.
+
+    On a CPU, a power of two between 4 and 64 that keeps what a layer writes near the caches: 16 at
+    224 pixels; and small enough that a few galaxies are shared by all cores. 256 on a GPU.
+
+    Args:
+        size: side of the images in pixels.
+        galaxies: how many there are in all.
+        device: where the encoder runs.
+    """
+    if device.type != "cpu":
+        return _GPU_BATCH
+    most = min(_CACHED_PIXELS // size**2, galaxies // 8)
+    return 1 << (min(max(most, 4), 64).bit_length() - 1)
+
+
+def embed_batches(
+    dataset: Dataset,
+    encoder: nn.Module,
+    *,
+    rows: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    decode: Decode = "cpu",
+    on_error: str = "raise",
+    errors_path: Path | None = None,
+    waited: Callable[[float], None] | None = None,
+) -> Iterator[Batch]:
+    """Ids and embeddings ``(b, num_features)`` of a dataset, batch by batch, in order.
+
+    Memory does not grow with the number of galaxies, and the embeddings do not depend on
+    ``threads``.
+
+    Args:
+        rows: the rows to embed, all by default.
+        errors_path: where images that were left out are recorded.
+        waited: is told the seconds that each batch kept the encoder from working.
+
+    The other arguments are those of :func:`gzfound.embed`.
+    """
+    where = pick_device(device)
+    forward = Forward(encoder, where, precision)
+    bad = BadInput(on_error, errors_path)
+    files = image_files(dataset)
+    count = len(files) if rows is None else len(rows)
+    size = forward.transform.size
+    together = default_batch_size(size, count, where) if batch_size is None else batch_size
+    workers = usable_cores() if threads is None else threads
+    if workers < 1 or together < 1:
+        raise ConfigError(f"threads {workers}, batch_size {together}: must both be at least 1")
+    keep_freed_memory()
+    batches = batches_of_rows(files, rows, together)
+    read = reader(files, forward, decode)
+    engine = _on_cpu if where.type == "cpu" else _on_device
+    return engine(read, forward, batches, workers, bad, waited or _ignore)
+
+
+def reader(files: Dataset, forward: Forward, decode: Decode) -> Reader:
+    """What reads the images of some rows, on the CPU or on the device of the encoder.
+
+    Raises:
+        ConfigError: ``decode`` is something else.
+    """
+    size, crop = forward.transform.size, forward.transform.crop
+    if decode == "cpu":
+        return partial(read_part, files, size=size, crop=crop)
+    if decode == "device":
+        from gzfound.data.device_read import read_part_on
+
+        return partial(read_part_on, forward.device, files, size=size, crop=crop)
+    raise ConfigError(f"decode {decode!r}: not one of cpu, device")
+
+
+def _on_cpu(
+    read: Reader,
+    forward: Forward,
+    batches: Iterator[Rows],
+    threads: int,
+    bad: BadInput,
+    waited: Callable[[float], None],
+) -> Iterator[Batch]:
+    def work(rows: Rows) -> tuple[Found, Vectors | None, float]:
+        began = time.perf_counter()
+        part = read(rows)
+        ready = time.perf_counter()
+        return part, forward(part.images) if part.ids else None, ready - began
+
+    with closing(ordered_map(work, batches, threads)) as done:
+        for part, vectors, reading in done:
+            bad.meet_all(part.failures)
+            waited(reading / threads)
+            if vectors is not None:
+                yield part.ids, vectors
+
+
+def _on_device(
+    read: Reader,
+    forward: Forward,
+    batches: Iterator[Rows],
+    threads: int,
+    bad: BadInput,
+    waited: Callable[[float], None],
+) -> Iterator[Batch]:
+    """One batch is on its way through the encoder while the next is handed over."""
+    queued: list[tuple[list[str], Callable[[], Vectors]]] = []
+    with closing(ordered_map(read, batches, threads)) as parts:
+        for part in _timed(parts, waited):
+            bad.meet_all(part.failures)
+            if part.ids:
+                queued.append((part.ids, forward.start(part.images)))
+            if len(queued) > 1:
+                ids, finish = queued.pop(0)
+                yield ids, finish()
+    for ids, finish in queued:
+        yield ids, finish()
+
+
+def _timed(parts: Generator[Found, None, None], waited: Callable[[float], None]) -> Iterator[Found]:
+    began = time.perf_counter()
+    for part in parts:
+        waited(time.perf_counter() - began)
+        yield part
+        began = time.perf_counter()
+
+
+def _ignore(seconds: float) -> None:
+    """Nobody asked."""
