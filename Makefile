@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint constraints clean
+.PHONY: venv demo test lint bench constraints clean
 
 venv: .venv/.installed
 
@@ -23,6 +23,10 @@ lint: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# About 75 minutes on two cores with nothing else to do; installs the peers into build/peers.
+bench: venv
+	$(BIN)/python benchmarks/throughput.py
 
 # Pins every version that `make venv` installs, from a fresh environment.
 constraints:
