@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_extraction
+import gpu_probes
 import gpu_training
 import rich
 from gpu_sizes import FULL, SMALL, Job
@@ -40,7 +41,7 @@ GROUPS: dict[str, Callable[[Job], Result]] = {
     "extraction": gpu_extraction.extraction,
     "simulation": gpu_training.simulation,
     "pretraining": gpu_training.pretraining,
-    "probes": gpu_training.probes,
+    "probes": gpu_probes.probes,
 }
 """In the order in which they run; ``probes`` needs the weights of ``pretraining``."""
 

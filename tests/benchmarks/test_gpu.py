@@ -117,14 +117,14 @@ def test_the_limit_stops_what_runs(script: ModuleType) -> None:
 
 def test_large_weights_are_cut_into_files(script: ModuleType, tmp_path: Path) -> None:
     """20 MiB of bf16 need two files of at most 15 MiB; together they hold every tensor."""
-    import gpu_training
+    import gpu_probes
     from safetensors.torch import save_file
 
     state = {f"w{n}": torch.full((2**20,), float(n)) for n in range(10)}
     (tmp_path / "W").mkdir()
     save_file(state, tmp_path / "W" / "model.safetensors")
     (tmp_path / "W" / "config.json").write_text("{}")
-    sizes = gpu_training.save_small(tmp_path / "W", tmp_path / "small")
+    sizes = gpu_probes.save_small(tmp_path / "W", tmp_path / "small")
     assert len(sizes) == 2
     assert max(sizes.values()) <= 16 * 2**20
     found = {k: v for name in sizes for k, v in load_file(tmp_path / "small" / name).items()}
