@@ -65,7 +65,7 @@ def build_optimiser(groups: list[dict[str, Any]], config: OptimConfig) -> Optimi
 
         lars: Optimizer = Lars(groups, lr=config.learning_rate, momentum=0.9)
         return lars
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def learning_rate_factor(step: int, total: int, config: OptimConfig) -> float:

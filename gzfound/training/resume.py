@@ -73,5 +73,11 @@ def load_checkpoint(path: Path, module: nn.Module, optimiser: Any) -> dict[str, 
     for key, value in moments.items():
         number, name = key.split(".", 1)
         held.setdefault(int(number), {})[name] = value
+    # A fused optimiser takes moments and weights in the order of memory: layouts have to agree.
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    for index, values in held.items():
+        for name, value in values.items():
+            if value.shape == weights[index].shape:
+                values[name] = torch.empty_like(weights[index]).copy_(value)
     optimiser.load_state_dict({"state": held, "param_groups": whole["param_groups"]})
     return state

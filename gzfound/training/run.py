@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from accelerate import Accelerator, PartialState
-from accelerate.utils import LoggerType, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType, set_seed
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.data.card import licence_of
@@ -19,6 +19,12 @@ from gzfound.training.config import save_config
 from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.provenance import revision, versions
+
+# Gradients live in the buffers that are sent. Buffers of the model, such as the statistics of batch
+# norm, are not sent: those of the main process are the ones that are evaluated and saved.
+_WITHOUT_COPIES = DistributedDataParallelKwargs(
+    broadcast_buffers=False, gradient_as_bucket_view=True
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
         gradient_accumulation_steps=config.accumulate,
         log_with=config.tracker,
         project_dir=str(folder),
+        kwargs_handlers=[_WITHOUT_COPIES],
     )
     use_all_cores(accelerator.num_processes)
     set_seed(config.seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from gzfound.training.optim import (
     parameter_groups,
     set_learning_rate,
 )
+from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
 
 
 def test_warm_up_then_cosine() -> None:
@@ -55,3 +58,28 @@ def test_every_optimiser_takes_its_scaled_rate_and_moves(name: str) -> None:
 def test_values_out_of_range_are_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"optim.{name}"):
         OptimConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_fused_optimiser_moves_as_a_plain_one(tmp_path: Path, resumed: bool) -> None:
+    """Also with weights laid out channels last, and with moments that come from a checkpoint."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    fast = copy.deepcopy(module).to(memory_format=torch.channels_last)
+    config = OptimConfig(learning_rate=0.01)
+    optimiser = build_optimiser(parameter_groups(fast, config.weight_decay), config)
+    plain = torch.optim.AdamW(
+        parameter_groups(module, config.weight_decay), lr=0.01, foreach=False, fused=False
+    )
+    for step in range(4):
+        for slow_weight, weight in zip(module.parameters(), fast.parameters(), strict=True):
+            slow_weight.grad = torch.randn_like(slow_weight)
+            weight.grad = torch.empty_like(weight).copy_(slow_weight.grad)
+        plain.step()
+        optimiser.step()
+        if resumed:
+            save_checkpoint(tmp_path, fast, optimiser, {"step": step})
+            optimiser = build_optimiser(parameter_groups(fast, config.weight_decay), config)
+            load_checkpoint(checkpoints(tmp_path)[-1], fast, optimiser)
+    for name, value in fast.state_dict().items():
+        torch.testing.assert_close(value, module.state_dict()[name])
