@@ -150,7 +150,7 @@ GROUPS: dict[str, Group] = {
         },
         (Row("probes of 13 questions over a scikit-learn loop", "ours", "scikit-learn", 3.0),),
         images=20_000,
-        quick_images=20_000,
+        quick_images=400,
     ),
     "views": _views(),
     "memory": Group(
