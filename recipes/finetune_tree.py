@@ -29,14 +29,16 @@ from gzfound.models import EncoderTransform, TreeHead, load_encoder, save_weight
 from gzfound.models.checkpoint import load_head, read_config, start_encoder
 from gzfound.models.tuning import TreeModel, Tune, freeze, layerwise_groups
 from gzfound.prediction import concentrations_of, prediction_table, write_table
-from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.augment import Augment
+from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
 from gzfound.training.galaxies import Galaxies, load_galaxies
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
+from gzfound.training.resident import batches_for
 from gzfound.training.run import RunConfig, batch_order, open_run, provenance
 from gzfound.trees import DecisionTree
-from gzfound.views import ViewConfig, make_views
+from gzfound.views import ViewConfig
 
 
 @dataclass(frozen=True)
@@ -116,19 +118,14 @@ def build_groups(model: TreeModel, config: FinetuneConfig) -> list[dict[str, Any
 def build_step(config: FinetuneConfig, model: TreeModel) -> Step:
     """The loss of a batch of augmented images; of embeddings if only the head learns."""
     loss = DirichletMultinomialLoss(model.head.tree)
-    transform = transform_of(model.encoder)
 
     def on_embeddings(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
         del epoch
         return loss(wrapped(batch["embeddings"]), batch["votes"])
 
     def on_images(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
-        rows = batch["rows"].cpu().numpy()
-        views = make_views(
-            batch["images"], rows, config.views, seed=config.seed, epoch=epoch, view=0
-        )
-        pixels = transform.standardise(views).contiguous(memory_format=torch.channels_last)
-        return loss(wrapped(pixels), batch["votes"])
+        del epoch
+        return loss(wrapped(batch["pixels"]), batch["votes"])
 
     return on_embeddings if config.tune == "head" else on_images
 
@@ -245,11 +242,13 @@ def finetune(config: FinetuneConfig) -> None:
     inputs: npt.NDArray[Any] = galaxies.images
     if config.tune == "head":
         inputs = embed_arrays(model.encoder, galaxies.images, accelerator.device)
-    name = "embeddings" if config.tune == "head" else "images"
-    batches = ArrayBatches(
-        {name: inputs, "votes": votes},
+    head_only = config.tune == "head"
+    augment = Augment(config.views, transform_of(model.encoder), config.seed, views=1)
+    batches = batches_for(
+        {"embeddings" if head_only else "images": inputs, "votes": votes},
         batch_order(parts["train"], config.batch_size, config.seed, accelerator),
         accelerator.device,
+        None if head_only else augment,
     )
     held = np.asarray(parts["validation"])
     record = provenance("finetune_tree", config)

@@ -20,13 +20,15 @@ from gzfound.evaluation.online import effective_rank, knn_score
 from gzfound.models import EncoderTransform, save_weights
 from gzfound.models.checkpoint import start_encoder
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
-from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.augment import Augment
+from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
 from gzfound.training.galaxies import Galaxies, load_galaxies
 from gzfound.training.loop import Run, train
 from gzfound.training.optim import build_optimiser, parameter_groups
+from gzfound.training.resident import batches_for
 from gzfound.training.run import RunConfig, batch_order, open_run, provenance
-from gzfound.views import ViewConfig, make_views
+from gzfound.views import ViewConfig
 
 
 @dataclass(frozen=True)
@@ -86,20 +88,12 @@ def pretrain(config: PretrainConfig) -> None:
     encoder.transform = transform
     model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)
     loss = SimCLRLoss(config.simclr)
+    augment = Augment(config.views, transform, config.seed, views=2)
     order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
 
     def step(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
-        rows = batch["rows"].cpu().numpy()
-        views = torch.cat(
-            [
-                make_views(
-                    batch["images"], rows, config.views, seed=config.seed, epoch=epoch, view=view
-                )
-                for view in (0, 1)
-            ]
-        )
-        pixels = transform.standardise(views).contiguous(memory_format=torch.channels_last)
-        _, projections = wrapped(pixels)
+        del epoch
+        _, projections = wrapped(batch["pixels"])
         return loss(projections)
 
     trained = train(
@@ -107,7 +101,7 @@ def pretrain(config: PretrainConfig) -> None:
         accelerator,
         model,
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),
-        ArrayBatches({"images": galaxies.images}, order, accelerator.device),
+        batches_for({"images": galaxies.images}, order, accelerator.device, augment),
         step,
         Watch(galaxies, config.watch),
     )

@@ -29,6 +29,9 @@ def ordered_map(
     """
     import torch
 
+    # Asked before the pool starts: a thread that has not run an operation yet takes the last number
+    # that any thread has set, and this one should keep its own.
+    mine = torch.get_num_threads()
     ahead = max(AHEAD, threads - 1)
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(
@@ -43,5 +46,4 @@ def ordered_map(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        # The last to set a number of threads sets it for threads yet to start.
-        torch.set_num_threads(torch.get_num_threads())
+        torch.set_num_threads(mine)

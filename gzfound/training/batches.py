@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,38 +15,62 @@ from gzfound.training.order import BatchOrder
 
 Batch = dict[str, Tensor]
 
+Make = Callable[[Batch, int], Batch]
+"""Turns the gathered rows of an epoch into what the step takes: ``make(batch, epoch)``."""
+
 
 class ArrayBatches:
-    """Gathers the rows of each batch and moves them to the device in a thread of its own.
+    """Gathers the rows of each batch in a thread of its own, while the step is at the one before.
+
+    On a CPU that thread also makes of them what the step takes. For a GPU it pins the batch, which
+    is then copied without waiting, and ``make`` runs on the GPU.
 
     Args:
         arrays: one row a galaxy each, such as ``images`` ``(N, S, S, C)`` and ``votes`` ``(N, A)``.
         order: which rows make which batch.
-        device: where the batches go.
+        device: where the batches go; ``rows`` stays on the CPU, where draws are made from it.
+        make: makes of a batch what the step takes; None for the batch itself. It may write to the
+            memory of the batch before the last: the step is done with that.
     """
 
     def __init__(
-        self, arrays: Mapping[str, npt.NDArray[Any]], order: BatchOrder, device: torch.device
+        self,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        order: BatchOrder,
+        device: torch.device,
+        make: Make | None = None,
     ) -> None:
         self.arrays = dict(arrays)
         self.order = order
         self.device = device
+        self.make = make
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step ``start`` on; ``rows`` holds the galaxies' numbers."""
         steps = self.order.epoch(epoch)[start:]
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            waiting = [ahead.submit(self._gather, rows) for rows in steps[:1]]
+        threads = torch.get_num_threads()
+        # A thread that calls torch would start a team of its own, as large as that of the step.
+        with ThreadPoolExecutor(1, "gzfound-batches", torch.set_num_threads, (1,)) as ahead:
+            waiting = [ahead.submit(self._prepare, rows, epoch) for rows in steps[:1]]
             for later in [*steps[1:], None]:
                 batch = waiting.pop().result()
+                torch.set_num_threads(threads)  # the last to set it sets it for threads to come
                 if later is not None:
-                    waiting.append(ahead.submit(self._gather, later))
-                yield batch
+                    waiting.append(ahead.submit(self._prepare, later, epoch))
+                yield self._arrive(batch, epoch)
 
-    def _gather(self, rows: npt.NDArray[np.int64]) -> Batch:
-        cuda = self.device.type == "cuda"
+    def _prepare(self, rows: npt.NDArray[np.int64], epoch: int) -> Batch:
         batch = {name: torch.from_numpy(array[rows]) for name, array in self.arrays.items()}
+        if self.device.type == "cuda":
+            batch = {name: value.pin_memory() for name, value in batch.items()}
         batch["rows"] = torch.from_numpy(rows)
-        if not cuda:
+        if self.device.type == "cpu" and self.make:
+            return self.make(batch, epoch)
+        return batch
+
+    def _arrive(self, batch: Batch, epoch: int) -> Batch:
+        if self.device.type == "cpu":
             return batch
-        return {k: v.pin_memory().to(self.device, non_blocking=True) for k, v in batch.items()}
+        there = {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if k != "rows"}
+        there["rows"] = batch["rows"]
+        return self.make(there, epoch) if self.make else there

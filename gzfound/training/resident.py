@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.batches import ArrayBatches, Batch, Make
 from gzfound.training.order import BatchOrder
 
 SHARE_OF_FREE_MEMORY = 0.5
@@ -27,16 +27,22 @@ class ResidentBatches:
         arrays: one row a galaxy each, such as ``images`` ``(N, S, S, C)`` and ``votes`` ``(N, A)``.
         order: which rows make which batch.
         device: where the arrays go, and the batches are made.
+        make: makes of a batch what the step takes; None for the batch itself.
     """
 
     def __init__(
-        self, arrays: Mapping[str, npt.NDArray[Any]], order: BatchOrder, device: torch.device
+        self,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        order: BatchOrder,
+        device: torch.device,
+        make: Make | None = None,
     ) -> None:
         self.arrays: dict[str, Tensor] = {
             name: torch.from_numpy(array).to(device) for name, array in arrays.items()
         }
         self.order = order
         self.device = device
+        self.make = make
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step ``start`` on; ``rows`` holds the galaxies' numbers."""
@@ -44,16 +50,19 @@ class ResidentBatches:
         for rows, there in zip(steps, steps.to(self.device), strict=True):
             batch = {name: array.index_select(0, there) for name, array in self.arrays.items()}
             batch["rows"] = rows
-            yield batch
+            yield self.make(batch, epoch) if self.make else batch
 
 
 def batches_for(
-    arrays: Mapping[str, npt.NDArray[Any]], order: BatchOrder, device: torch.device
+    arrays: Mapping[str, npt.NDArray[Any]],
+    order: BatchOrder,
+    device: torch.device,
+    make: Make | None = None,
 ) -> ArrayBatches | ResidentBatches:
     """Batches of arrays: from the device's memory where they fit, from the CPU's otherwise."""
     if fits(sum(array.nbytes for array in arrays.values()), device):
-        return ResidentBatches(arrays, order, device)
-    return ArrayBatches(arrays, order, device)
+        return ResidentBatches(arrays, order, device, make)
+    return ArrayBatches(arrays, order, device, make)
 
 
 def fits(size: int, device: torch.device) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -44,3 +46,14 @@ def test_one_torch_thread_each_and_the_caller_keeps_its_own() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_caller_that_has_not_used_torch_yet_keeps_its_threads() -> None:
+    """torch reads the number when a thread first needs it: by then the workers have set 1."""
+    code = (
+        "import torch; torch.set_num_threads(2)\n"
+        "from gzfound.data.ordered import ordered_map\n"
+        "list(ordered_map(abs, range(4), 2)); print(torch.get_num_threads())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "2\n"

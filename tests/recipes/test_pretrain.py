@@ -104,14 +104,14 @@ import torch
 sys.path.insert(0, {folder!r})
 import pretrain_simclr as script
 torch.set_num_threads({threads})
-calls, make_views = 0, script.make_views
+calls, forward = 0, script.SimCLRLoss.forward
 def killer(*args, **kwargs):
     global calls
     calls += 1
     if calls == {calls}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return make_views(*args, **kwargs)
-script.make_views = killer
+    return forward(*args, **kwargs)
+script.SimCLRLoss.forward = killer
 script.main({arguments!r})
 """
 
@@ -119,12 +119,12 @@ script.main({arguments!r})
 def test_kill_minus_nine_and_resume_give_the_same_bits(
     run: Path, script: ModuleType, arguments: list[str], steps: int, tmp_path: Path
 ) -> None:
-    """Two views a step: the first of the second step of the second epoch is killed."""
+    """One loss a step: that of the second step of the second epoch is killed."""
     killed = tmp_path / "killed"
     code = KILLED.format(
         folder=str(RECIPES),
         threads=torch.get_num_threads(),
-        calls=2 * (steps + 1) + 1,
+        calls=steps + 2,
         arguments=[*arguments, "--output", str(killed)],
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

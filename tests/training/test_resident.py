@@ -41,6 +41,17 @@ def test_the_same_batches(
                 assert torch.equal(found[name], expected[name])
 
 
+def test_what_is_made_of_batches(arrays: dict[str, np.ndarray]) -> None:
+    def make(batch: dict[str, torch.Tensor], epoch: int) -> dict[str, torch.Tensor]:
+        return {"sum": batch["images"].sum((1, 2, 3)) + epoch, "rows": batch["rows"]}
+
+    plain = ArrayBatches(arrays, order(), CPU, make)
+    resident = ResidentBatches(arrays, order(), CPU, make)
+    for expected, found in zip(plain.epoch(1), resident.epoch(1), strict=True):
+        assert torch.equal(found["sum"], expected["sum"])
+        assert set(found) == {"sum", "rows"}
+
+
 def test_no_batches_after_the_last(arrays: dict[str, np.ndarray]) -> None:
     assert list(ResidentBatches(arrays, order(), CPU).epoch(0, order().steps)) == []
 
