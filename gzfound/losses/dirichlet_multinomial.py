@@ -11,22 +11,26 @@ A model gives every answer a concentration :math:`\alpha_j > 0`. For a question 
 
 All questions are computed at once. The difference of two log-gammas loses every digit at
 large concentrations (143 nats at 1e8 in float32), so R is written with Stirling's series
-(Abramowitz & Stegun 6.1.40) at :math:`z = a + 8`, where the large terms cancel on paper:
+(Abramowitz & Stegun 6.1.40) at :math:`z = a + m`, where the large terms cancel on paper:
 
 .. math::
     R(a, n) = n \log z + (z + n - 1/2) \log(1 + n/z) - n + S(z + n) - S(z)
-              - \log \prod_{k < 8} \frac{a + n + k}{a + k}
+              - \log \prod_{k < m} \frac{a + n + k}{a + k}
 
 The arithmetic is float64 whatever the type of the input: in float32, the n log z of a hundred
-votes alone would use up the error that is allowed. See ``docs/likelihood.md``.
+votes alone would use up the error that is allowed. Only the series S, below 1/48, is evaluated in
+float32 for float32 input, with m = 4 (error of R below 1e-8); m = 8 serves float64 input. See
+``docs/likelihood.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,10 +41,12 @@ if TYPE_CHECKING:
 
 REDUCTIONS = ("mean", "sum", "none")
 
+Terms = tuple[Tensor, "Tensor | None"]
+
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 _DIGAMMA = (-1 / 12, 1 / 120, -1 / 252, 1 / 240)
 _TABLE_LENGTH = 4096
-_BLOCK_ROWS = 256
+_BLOCK = 36_000
 
 
 def answer_matrix(tree: DecisionTree, device: torch.device) -> Tensor:
@@ -63,84 +69,156 @@ def check_shapes(tree: DecisionTree, **arrays: Tensor) -> None:
         raise DataError(f"the number of galaxies differs: {rows}; it must be the same")
 
 
-def _odd_series(inverse: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:
-    """``sum_i coefficients[i] * inverse^(2 i + 1)``, by Horner's rule."""
+def _series(inverse: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:
+    """``sum_i coefficients[i] * inverse^(2 i)``, by Horner's rule."""
     first, second, third, fourth = coefficients
     square = inverse * inverse
-    total = (square * fourth).add_(third).mul_(square).add_(second).mul_(square).add_(first)
-    return total.mul_(inverse)
+    return (square * fourth).add_(third).mul_(square).add_(second).mul_(square).add_(first)
 
 
-def _pair_products(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, x (x + 12) and (x + 6) (x + 10) for x = a (a + 7); the last two make prod (a + k)."""
-    x = a * (a + 7)
-    outer = x * (x + 12)
-    return x, outer, torch.add(outer, x, alpha=4).add_(60)
-
-
-def _log_slope(a: Tensor, x: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
-    """d/da log prod_{k < 8} (a + k)."""
-    total = x.mul(2).add_(12).div_(outer).add_(x.mul(2).add_(16).div_(inner))
-    return total.mul_(a.mul(2).add_(7))
-
-
-def log_rising(a: Tensor, n: Tensor, with_slope: bool = False) -> tuple[Tensor, Tensor | None]:
+def log_rising(
+    a: Tensor, n: Tensor, with_slope: bool = False, precise: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """R(a, n) and, if asked for, dR/da = digamma(a + n) - digamma(a), elementwise, float64.
 
-    Both are exactly 0 where n is 0; to 1e-11 for a up to 1e30.
+    Both are exactly 0 where n is 0. R is good to 1e-11 for a up to 1e30, or to 1e-8 if not
+    ``precise``. Row 0 of the arrays below is at a, row 1 at a + n.
     """
-    z, top = a + 8, a + n
-    low, high = _pair_products(a), _pair_products(top)
-    before, after = z.reciprocal(), (z + n).reciprocal_()
-    growth = torch.log1p(n * before)
-    value = torch.log(z).sub_(1).mul_(n).addcmul_(growth, top.add(7.5))
-    value.add_(_odd_series(after, _STIRLING)).sub_(_odd_series(before, _STIRLING))
-    value.sub_((high[1] / low[1]).mul_(high[2] / low[2]).log_())
+    z = torch.stack((a, a + n))
+    ratio, slope = torch.ones_like(a), torch.zeros_like(a)
+    for _ in range(2 if precise else 1):  # prod_{k < 4} (z + k) = x (x + 2) for x = z (z + 3)
+        x = (z + 3).mul_(z)
+        product = (x + 2).mul_(x)
+        ratio.mul_(product[1]).div_(product[0])
+        if with_slope:
+            logarithmic = x.add_(1).mul_((z * 4).add_(6)).div_(product)
+            slope.add_(logarithmic[0]).sub_(logarithmic[1])
+        z.add_(4)
+    inverse = z.reciprocal()
+    growth = torch.log1p(n * inverse[0])
+    value = torch.log(z[0]).sub_(1).mul_(n).addcmul_(growth, z[1] - 0.5).sub_(ratio.log_())
+    if with_slope:
+        slope.add_(growth).add_((inverse[0] - inverse[1]).mul_(0.5))
+    short = inverse if precise else inverse.float()
+    stirling = _series(short, _STIRLING).mul_(short)
+    value.add_(stirling[1] - stirling[0])
     if not with_slope:
         return value, None
-    slope = growth.addcmul_(before * after, n, value=0.5)
-    slope.addcmul_(_odd_series(after, _DIGAMMA), after)
-    slope.addcmul_(_odd_series(before, _DIGAMMA), before, value=-1)
-    return value, slope.add_(_log_slope(a, *low)).sub_(_log_slope(top, *high))
+    digamma = _series(inverse, _DIGAMMA).mul_(inverse).mul_(inverse)
+    return value, slope.add_(digamma[1] - digamma[0])
 
 
-def _blocks(*arrays: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Rows in blocks that stay in the cache of a CPU, where fresh memory costs more than maths."""
-    rows = _BLOCK_ROWS if arrays[0].device.type == "cpu" else max(len(arrays[0]), 1)
-    return zip(*(torch.split(array, rows) for array in arrays), strict=True)
+def _question_sums(rows: Tensor, index: Tensor, questions: int) -> Tensor:
+    """Sums ``(Q, B)`` of the answers ``(A, B)`` of each question."""
+    if rows.device.type != "cpu":  # there, index_add_ sums in any order
+        which: Tensor = nn.functional.one_hot(index, questions)
+        return which.T.to(rows.dtype) @ rows
+    return rows.new_zeros((questions, rows.shape[1])).index_add_(0, index, rows)
 
 
-class _OrderedLogLikelihood(torch.autograd.Function):
-    """``sum_j R(alpha_j, n_j) - R(A, N)`` for each question, and its gradient."""
+class _LogLikelihood(torch.autograd.Function):
+    """The log likelihood of each question ``(B, Q)``, and its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, concentrations: Tensor, votes: Tensor, matrix: Tensor) -> Tensor:
-        with_slope, answers = bool(ctx.needs_input_grad[0]), len(matrix)
-        values, slopes = [], []
-        for alpha, block in _blocks(concentrations, votes):
-            counts = block.double()
-            totals = counts @ matrix
-            asked = totals @ matrix.T > 0
-            safe = torch.where(asked, alpha.double(), 1.0)  # R(a, 0) is 0, but not for infinite a
-            a, n = torch.cat([safe, safe @ matrix], 1), torch.cat([counts, totals], 1)
-            value, slope = log_rising(a, n, with_slope)
-            values.append(value[:, :answers] @ matrix - value[:, answers:])
-            slopes.append(slope)
+    def forward(
+        ctx: Any, concentrations: Tensor, votes: Tensor, tree: DecisionTree, ordered: bool
+    ) -> Tensor:
+        with_slope = bool(ctx.needs_input_grad[0])
+        index = torch.tensor(tree.question_index, device=concentrations.device)
+        rows = _rows_together(concentrations, len(tree.questions))
+        blocks = zip(torch.split(concentrations, rows), torch.split(votes, rows), strict=True)
+        with _one_thread(concentrations.device):
+            found = [_block(*p, index, len(tree.questions), ordered, with_slope) for p in blocks]
         if with_slope:
-            ctx.save_for_backward(matrix, *slopes)
-            ctx.dtype = concentrations.dtype
-        return torch.cat(values)
+            ctx.save_for_backward(index, *(slope for _, slope in found if slope is not None))
+            ctx.rows, ctx.dtype = rows, concentrations.dtype
+        return torch.cat([value.T for value, _ in found])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        matrix, *slopes = ctx.saved_tensors
-        answers, parts = len(matrix), []
-        for (above,), slope in zip(_blocks(gradient), slopes, strict=True):
-            part = slope[:, :answers] * (above @ matrix.T)
-            part.sub_((slope[:, answers:] * above) @ matrix.T)
-            parts.append(part.to(ctx.dtype))
-        return torch.cat(parts), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        index, *slopes = ctx.saved_tensors
+        pairs = zip(torch.split(gradient, ctx.rows), slopes, strict=True)
+        parts = [(above.index_select(1, index) * slope.T).to(ctx.dtype) for above, slope in pairs]
+        return torch.cat(parts), None, None, None
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, to wake a second thread for each of these short steps costs more than it saves."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rows_together(concentrations: Tensor, questions: int) -> int:
+    """Galaxies a block: all, but on a CPU as many as stay in the cache: fresh memory is slow."""
+    galaxies, answers = concentrations.shape
+    if concentrations.device.type != "cpu":
+        return max(galaxies, 1)
+    return max(_BLOCK // (answers + questions), 1)
+
+
+def _block(
+    concentrations: Tensor,
+    votes: Tensor,
+    index: Tensor,
+    questions: int,
+    ordered: bool,
+    with_slope: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Log likelihood ``(Q, b)`` and its slope in the concentrations ``(A, b)``.
+
+    Inside, rows are answers and then questions, columns galaxies: ``(A + Q, b)``.
+    """
+    dtype = torch.promote_types(concentrations.dtype, torch.float32)
+    n = votes.T.contiguous().double()
+    a = concentrations.T.contiguous().double()
+    totals = _question_sums(n, index, questions)
+    if a.device.type != "cpu":  # there all are computed: R(a, 0) is 0, but not for infinite a
+        a.masked_fill_((totals == 0).index_select(0, index), 1.0)
+    a = torch.cat((a, _question_sums(a, index, questions)))
+    n = torch.cat((n, totals))
+    terms = partial(
+        _terms,
+        coefficient=not ordered,
+        whole=not votes.is_floating_point(),
+        with_slope=with_slope,
+        precise=dtype is torch.float64,
+    )
+    value, slope = _where_votes(terms, a, n) if a.device.type == "cpu" else terms(a, n)
+    answers, total = torch.split(value, [len(index), questions])
+    result = _question_sums(answers, index, questions).sub_(total).to(dtype)
+    if slope is None:
+        return result, None
+    of_answers, of_total = torch.split(slope, [len(index), questions])
+    return result, of_answers.sub_(of_total.index_select(0, index)).to(dtype)
+
+
+def _terms(
+    a: Tensor, n: Tensor, *, coefficient: bool, whole: bool, with_slope: bool, precise: bool
+) -> Terms:
+    """R(a, n), less log(n!) with the coefficient, and the slope of R."""
+    value, slope = log_rising(a, n, with_slope, precise)
+    return (value.sub_(_log_factorial(n, whole)) if coefficient else value), slope
+
+
+def _where_votes(terms: Callable[[Tensor, Tensor], Terms], a: Tensor, n: Tensor) -> Terms:
+    """``terms`` computed only where there are votes; elsewhere they are 0.
+
+    Most questions are not asked of most volunteers, and many answers are not given.
+    """
+    ends, counts = a.flatten(), n.flatten()
+    places = torch.from_numpy(np.flatnonzero(counts.numpy() > 0))
+    value, slope = terms(ends.index_select(0, places), counts.index_select(0, places))
+    whole = torch.zeros_like(ends).index_copy_(0, places, value).view(a.shape)
+    if slope is None:
+        return whole, None
+    return whole, torch.zeros_like(ends).index_copy_(0, places, slope).view(a.shape)
 
 
 @cache
@@ -148,22 +226,13 @@ def _factorial_table() -> Tensor:
     return torch.lgamma(torch.arange(1, _TABLE_LENGTH + 1, dtype=torch.float64))
 
 
-def _log_factorial(votes: Tensor) -> Tensor:
-    """log(n!), float64; from a table where the counts are whole numbers on the CPU."""
-    whole = not votes.is_floating_point() and votes.device.type == "cpu" and votes.numel() > 0
-    if whole and int(votes.min()) >= 0 and int(votes.max()) < _TABLE_LENGTH:
-        return _factorial_table()[votes.long()]
-    return torch.lgamma(votes.double() + 1)
-
-
-def _log_coefficient(votes: Tensor, matrix: Tensor) -> Tensor:
-    """log(N! / prod n_j!), float64 ``(B, Q)``."""
-    parts = []
-    for (counts,) in _blocks(votes):
-        totals = counts.double() @ matrix
-        totals = totals if counts.is_floating_point() else totals.long()
-        parts.append(_log_factorial(totals) - _log_factorial(counts) @ matrix)
-    return torch.cat(parts)
+def _log_factorial(n: Tensor, whole: bool) -> Tensor:
+    """log(n!) of float64 n; from a table where the counts are whole numbers on the CPU."""
+    if whole and n.device.type == "cpu" and n.numel() > 0:
+        least, most = n.aminmax()
+        if least >= 0 and most < _TABLE_LENGTH:
+            return _factorial_table().index_select(0, n.flatten().int()).view(n.shape)
+    return torch.lgamma(n + 1)
 
 
 def log_likelihood(
@@ -190,12 +259,8 @@ def log_likelihood(
     if device.type == "mps":  # no float64 there
         on_cpu = log_likelihood(concentrations.cpu(), votes.cpu(), tree, ordered=ordered)
         return on_cpu.to(device)
-    matrix = answer_matrix(tree, device)
-    counts = votes.to(device)
-    value: Tensor = _OrderedLogLikelihood.apply(concentrations, counts, matrix)
-    if not ordered:
-        value = value + _log_coefficient(counts, matrix)
-    return value.to(torch.promote_types(concentrations.dtype, torch.float32))
+    value: Tensor = _LogLikelihood.apply(concentrations, votes.to(device), tree, ordered)
+    return value
 
 
 def log_likelihood_per_vote(concentrations: Tensor, votes: Tensor, tree: DecisionTree) -> Tensor:
