@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import rich
-from peers import images
+from peers import images, volunteers
 from peers.contender import Contender, take_turns
 from peers.environment import peer_versions, peers_python
 from peers.groups import GROUPS, Group
@@ -87,6 +87,8 @@ def needed(config: ThroughputConfig, group: Group, home: Path) -> dict[str, str]
         return images.galaxies(home, max(count, 20), JPEG_SIZE[config.quick])
     if group.data == "small":
         return images.small(home, SMALL[config.quick])
+    if group.data == "votes":
+        return volunteers.votes(home, 1024)
     return {}
 
 
@@ -143,7 +145,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, run the groups, print and write what comes out."""
     config = parse_config(ThroughputConfig, "gzfound beside its limits and its peers.", argv)
     results, failed = {}, []
-    common = {"machine": machine(), "versions": versions(), "configuration": asdict(config)}
+    common = {
+        "machine": machine(),
+        "versions": versions(),
+        "configuration": {**asdict(config), "home": Path(config.home).name},
+    }
     for name in config.only or GROUPS:
         rich.print(f"{name} ...")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["rate", "seconds", "growth"]
+Kind = Literal["rate", "seconds", "longer", "growth"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Row:
         theirs: the contender it is compared with, if any.
         goal: at least this ratio of rates; for the other kinds, at most this many.
         fp32_goal: the goal where the precision is float32, if it differs.
-        kind: ``rate`` is ours over theirs, ``seconds`` are those of ours, ``growth`` is in MB.
+        kind: ``rate`` is ours over theirs, ``seconds`` are those of ours, ``longer`` are ours over
+            theirs, ``growth`` is in MB.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Group:
         images: of a measurement.
         quick_images: the same with ``--quick``.
         warm_up: images of the first, uncounted measurement; 0 for none.
-        data: what has to be on disk: ``galaxies``, or ``small`` for peak memory.
+        data: what has to be on disk: ``galaxies``, ``votes``, or ``small`` for peak memory.
     """
 
     entries: dict[str, Entry]
@@ -111,7 +112,6 @@ def _views() -> Group:
 
 
 SIMCLR = {"encoder": "resnet18", "size": 128, "galaxies_a_batch": 64}
-TREE = {"questions": 13, "answers": 4, "batch": 1024}
 SMALL = {"encoder": "resnet10t", "size": 32}
 
 CALL_THE_CLI = "from gzfound.cli import main; main()"
@@ -133,15 +133,45 @@ GROUPS: dict[str, Group] = {
         quick_images=1,
         warm_up=1,
     ),
+    "first-batch": Group(
+        {
+            name: Entry("first_batch.py", {"encoder": "resnet18", "size": 224, "embed": embed})
+            for name, embed in (("embed", True), ("plain", False))
+        },
+        (
+            Row(
+                "gzfound embed of 16 JPEG, start to end, over torch, timm and one forward",
+                "embed",
+                "plain",
+                1.5,
+                kind="longer",
+            ),
+        ),
+        images=1,
+        quick_images=16,
+        warm_up=1,
+        data="galaxies",
+    ),
     "likelihood": Group(
         {
-            "ours": Entry("our_likelihood.py", TREE),
-            "zoobot": Entry("zoobot_loss.py", TREE, peer=True),
+            f"{who}, {votes}": Entry(script, {"votes": votes}, peer)
+            for votes in ("asked", "everyone")
+            for who, script, peer in (
+                ("ours", "our_likelihood.py", False),
+                ("zoobot", "zoobot_loss.py", True),
+            )
         },
-        (Row("likelihood, 52 answers x 1,024, over Zoobot's loss", "ours", "zoobot", 2.8),),
+        tuple(
+            Row(f"likelihood, 52 answers x 1,024, {title}, over Zoobot's loss", *names, 2.8)
+            for title, *names in (
+                ("simulated volunteers", "ours, asked", "zoobot, asked"),
+                ("every question asked of 40", "ours, everyone", "zoobot, everyone"),
+            )
+        ),
         images=200 * 1024,
         quick_images=2 * 1024,
         warm_up=20 * 1024,
+        data="votes",
     ),
     "probes": Group(
         {

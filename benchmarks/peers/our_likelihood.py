@@ -8,6 +8,7 @@ import torch
 from serve import Line, timed
 from votes import concentrations_and_votes
 
+from gzfound.allocator import keep_freed_memory
 from gzfound.losses import DirichletMultinomialLoss
 from gzfound.trees import DecisionTree, Question
 
@@ -16,14 +17,15 @@ def main() -> None:
     """Serve."""
     line = Line()
     told = line.settings
-    answers = tuple(str(number) for number in range(told["answers"]))
-    questions = tuple(Question(f"q{number}", answers) for number in range(told["questions"]))
+    keep_freed_memory()  # as every recipe does
+    sizes, alpha, votes = concentrations_and_votes(told[told["votes"]])
+    answers = [tuple(str(number) for number in range(size)) for size in sizes]
+    questions = tuple(Question(f"q{number}", some) for number, some in enumerate(answers))
     loss = DirichletMultinomialLoss(DecisionTree("benchmark", questions))
-    alpha, votes = concentrations_and_votes(told["questions"], told["answers"], told["batch"])
     predictions, targets = torch.from_numpy(alpha).requires_grad_(), torch.from_numpy(votes)
 
     def work(galaxies: int) -> None:
-        for _ in range(galaxies // told["batch"]):
+        for _ in range(galaxies // len(votes)):
             predictions.grad = None
             loss(predictions, targets).backward()
 

@@ -6,11 +6,13 @@ import gzfound  # noqa: F401  # isort: skip  # before torch: says how its thread
 
 import os
 
+import cv2
 import numpy as np
 import torch
 from decoded import decoded
 from serve import Line, timed
 
+from gzfound.allocator import keep_freed_memory
 from gzfound.views import ViewConfig, make_views
 
 BATCH = 32
@@ -21,14 +23,17 @@ def main() -> None:
     line = Line()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # as the recipes do
+    keep_freed_memory()
     images = torch.from_numpy(np.stack(decoded(line.settings["jpeg"])))
     config = ViewConfig(size=line.settings["size"])
 
     def work(views: int) -> None:
         for number in range(views // BATCH):
             first = number * BATCH % len(images)
-            rows = np.arange(first, min(first + BATCH, len(images)))
-            make_views(images[rows], rows, config, seed=0, epoch=number, view=0)
+            some = images[first : first + BATCH]
+            rows = np.arange(first, first + len(some))
+            make_views(some, rows, config, seed=0, epoch=number, view=0)
 
     line.serve(lambda views: timed(lambda: work(views), views))
 

@@ -16,7 +16,7 @@ from gzfound.errors import ConfigError
 from gzfound.files import write_text
 
 Measurements = Mapping[str, Sequence[Mapping[str, float]]]
-UNITS = {"rate": "x", "seconds": "s", "growth": "MB"}
+UNITS = {"rate": "x", "seconds": "s", "longer": "times", "growth": "MB"}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def evaluate(row: Row, found: Measurements, precision: str) -> dict[str, Any]:
     pairs = zip(ours, theirs, strict=True)
     if row.kind == "rate":
         values = [rate(a) / rate(b) for a, b in pairs]
+    elif row.kind == "longer":
+        values = [a["seconds"] / b["seconds"] for a, b in pairs]
     elif row.kind == "growth":
         values = [a["megabytes"] - b["megabytes"] for a, b in pairs]
     else:
@@ -82,18 +84,30 @@ def merge(path: Path, name: str, group: Mapping[str, Any], common: Mapping[str, 
     write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
 
 
+def markdown(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """The rows of every group as the table of docs/performance.md."""
+    lines = ["| what | median | range | goal | |", "| --- | ---: | ---: | ---: | --- |"]
+    for group in groups.values():
+        for row in group["rows"]:
+            cells = (row["name"], *_words(row), "met" if row["met"] else "**not met**")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _words(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Median, range and goal."""
+    unit = row["unit"]
+    sign = ">=" if unit == "x" else "<="
+    ends = f"{row['least']:.3g} to {row['greatest']:.3g}"
+    return f"{row['median']:.3g} {unit}", ends, f"{sign} {row['goal']:g} {unit}"
+
+
 def show(groups: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the rows of every group."""
     table = Table("what", "median", "range", "goal", "", title="Ours over limit or peer")
     for group in groups.values():
         for row in group["rows"]:
-            unit = row["unit"]
-            sign = ">=" if unit == "x" else "<="
             table.add_row(
-                row["name"],
-                f"{row['median']:.3g} {unit}",
-                f"{row['least']:.3g} to {row['greatest']:.3g}",
-                f"{sign} {row['goal']:g} {unit}",
-                "met" if row["met"] else "[bold red]not met[/]",
+                row["name"], *_words(row), "met" if row["met"] else "[bold red]not met[/]"
             )
     rich.print(table)

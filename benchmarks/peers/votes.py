@@ -10,15 +10,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def concentrations_and_votes(questions: int, answers: int, galaxies: int) -> tuple[Array, Array]:
-    """Float32 concentrations and int32 votes, ``(galaxies, questions * answers)`` each.
-
-    A question has up to 40 votes; 3 in 10 were not asked.
-    """
-    draw = np.random.default_rng(0)
-    alpha = draw.uniform(1, 50, (galaxies, questions * answers)).astype(np.float32)
-    totals = draw.integers(0, 41, (galaxies, questions)) * (
-        draw.random((galaxies, questions)) > 0.3
-    )
-    votes = draw.multinomial(totals, np.full(answers, 1 / answers))
-    return alpha, votes.reshape(galaxies, -1).astype(np.int32)
+def concentrations_and_votes(path: str) -> tuple[list[int], Array, Array]:
+    """Answers of each question, float32 concentrations and int32 votes ``(galaxies, answers)``."""
+    with np.load(path) as held:
+        sizes, votes = held["sizes"].tolist(), held["votes"]
+    alpha = np.random.default_rng(0).uniform(1, 50, votes.shape).astype(np.float32)
+    return sizes, alpha, votes

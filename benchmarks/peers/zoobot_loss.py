@@ -12,16 +12,15 @@ def main() -> None:
     """Serve."""
     line = Line()
     told = line.settings
-    answers = [f"_{number}" for number in range(told["answers"])]
-    pairs = {f"q{number}": answers for number in range(told["questions"])}
+    sizes, alpha, votes = concentrations_and_votes(told[told["votes"]])
+    pairs = {f"q{number}": [f"_{k}" for k in range(size)] for number, size in enumerate(sizes)}
     loss = get_dirichlet_loss_func(pairs)
-    alpha, votes = concentrations_and_votes(told["questions"], told["answers"], told["batch"])
-    keys = [question + answer for question in pairs for answer in answers]
+    keys = [question + answer for question, answers in pairs.items() for answer in answers]
     labels = dict(zip(keys, torch.from_numpy(votes.T.copy()), strict=True))
     predictions = torch.from_numpy(alpha).requires_grad_()
 
     def work(galaxies: int) -> None:
-        for _ in range(galaxies // told["batch"]):
+        for _ in range(galaxies // len(votes)):
             predictions.grad = None
             loss(predictions, labels).mean().backward()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,15 @@ Batch = dict[str, Tensor]
 
 Make = Callable[[Batch, int], Batch]
 """Turns the gathered rows of an epoch into what the step takes: ``make(batch, epoch)``."""
+
+
+class Batches(Protocol):
+    """The batches of every epoch, wherever they come from."""
+
+    order: BatchOrder
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step ``start`` on."""
 
 
 class ArrayBatches:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gzfound.errors import ConfigError, GzfoundError
-from gzfound.training.batches import ArrayBatches, Batch
+from gzfound.training.batches import Batch, Batches
 from gzfound.training.clock import StepClock
 from gzfound.training.optim import OptimConfig, set_learning_rate
 from gzfound.training.rates import Rates
@@ -52,7 +52,7 @@ def train(
     accelerator: Accelerator,
     model: nn.Module,
     optimiser: Any,
-    batches: ArrayBatches,
+    batches: Batches,
     step: Step,
     at_epoch_end: AtEpochEnd,
 ) -> nn.Module:
@@ -128,7 +128,7 @@ def _epoch(
     accelerator: Accelerator,
     model: nn.Module,
     optimiser: Any,
-    batches: ArrayBatches,
+    batches: Batches,
     step: Step,
     epoch: int,
     says: Telemetry,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gzfound.training.batches import ArrayBatches, Batch, Make
+from gzfound.training.batches import ArrayBatches, Batch, Batches, Make
 from gzfound.training.order import BatchOrder
 
 SHARE_OF_FREE_MEMORY = 0.5
@@ -58,7 +58,7 @@ def batches_for(
     order: BatchOrder,
     device: torch.device,
     make: Make | None = None,
-) -> ArrayBatches | ResidentBatches:
+) -> Batches:
     """Batches of arrays: from the device's memory where they fit, from the CPU's otherwise."""
     if fits(sum(array.nbytes for array in arrays.values()), device):
         return ResidentBatches(arrays, order, device, make)

@@ -198,3 +198,70 @@ def test_bad_input_is_one_line() -> None:
         log_likelihood(torch.ones(2, 3), torch.ones(5, 3), THREE)
     with pytest.raises(ConfigError, match="reduction is 'avg'; allowed: mean, sum, none"):
         DirichletMultinomialLoss(THREE, "avg")
+
+
+def test_agrees_with_zoobot() -> None:
+    """Zoobot 2.9's ``get_dirichlet_loss_func``, called on these votes: loss and gradient.
+
+    It gives one value a question and takes the mean over galaxies and questions; ours sums over
+    questions.
+    """
+    tree = DecisionTree(
+        "two", (Question("smooth", ("_yes", "_no", "_artifact")), Question("bar", ("_yes", "_no")))
+    )
+    votes = torch.tensor([[10, 20, 3, 7, 13], [0, 0, 0, 0, 0], [38, 2, 0, 0, 2]])
+    alpha = torch.tensor(
+        [[2.5, 7.0, 1.5, 3.0, 9.0], [1.0, 2.0, 3.0, 4.0, 5.0], [50.0, 3.0, 1.25, 1.5, 80.0]],
+        requires_grad=True,
+    )
+    theirs = torch.tensor([[4.8993511, 2.4474115], [0.0, 0.0], [2.2607765, 0.0369568]])
+    # Theirs is off by 3e-5 in the last value, against float64.
+    torch.testing.assert_close(-log_likelihood(alpha, votes, tree), theirs, atol=5e-5, rtol=0)
+    DirichletMultinomialLoss(tree, "sum")(alpha, votes).backward()
+    slopes = [
+        [-0.3610089, 0.0166101, 0.0686491, -0.3216003, 0.0798664],
+        [0.0, 0.0, 0.0, 0.0, 0.0],
+        [-0.0133758, -0.0270550, 0.5562785, 0.0243912, -0.0004539],
+    ]
+    torch.testing.assert_close(alpha.grad, torch.tensor(slopes), atol=2e-6, rtol=0)
+
+
+def test_the_blocks_of_galaxies_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One galaxy a block, some, or all at once: the same bits, for loss and gradient."""
+    tree = gzfound.load_tree("gz_hubble")
+    draw = torch.Generator().manual_seed(0)
+    shape = (17, len(tree.columns))
+    votes = torch.randint(0, 9, shape, generator=draw) * (torch.rand(shape, generator=draw) > 0.5)
+    alpha = torch.rand(shape, generator=draw) * 50 + 0.1
+    found = []
+    for block in (1, 300, 10**6):
+        monkeypatch.setattr("gzfound.losses.dirichlet_multinomial._BLOCK", block)
+        leaf = alpha.clone().requires_grad_()
+        loss = DirichletMultinomialLoss(tree, "none")(leaf, votes)
+        found.append((loss, torch.autograd.grad(loss.sum(), leaf)[0]))
+    for loss, slope in found[1:]:
+        assert torch.equal(loss, found[0][0])
+        assert torch.equal(slope, found[0][1])
+
+
+def test_the_threads_of_torch_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    tree = gzfound.load_tree("gz_hubble")
+    ones = torch.ones(2, len(tree.columns))
+    inside: list[int] = []
+
+    def failing(*args: object) -> None:
+        inside.append(torch.get_num_threads())
+        raise ValueError("in the middle")
+
+    try:
+        torch.set_num_threads(3)
+        DirichletMultinomialLoss(tree)(ones, ones)
+        assert torch.get_num_threads() == 3
+        monkeypatch.setattr("gzfound.losses.dirichlet_multinomial.log_rising", failing)
+        with pytest.raises(ValueError, match="in the middle"):
+            DirichletMultinomialLoss(tree)(ones, ones)
+        assert inside == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
