@@ -20,9 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rich
 import torch
-from rich.table import Table
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.data import decode_image, square_resize
@@ -143,6 +141,16 @@ def timed(stages: Mapping[str, Work], galaxies: int, repeats: int) -> dict[str, 
     }
 
 
+def markdown(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The table of docs/performance.md."""
+    lines = ["| job | stage | ms a galaxy | range | share |", "| --- | --- | ---: | ---: | ---: |"]
+    for job, stages in rows.items():
+        for name, row in stages.items():
+            ends = f"{row['least']:.3g} to {row['greatest']:.3g}"
+            lines.append(f"| {job} | {name} | {row['ms']:.3g} | {ends} | {row['share']:.1%} |")
+    return "\n".join(lines)
+
+
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, time every stage, print and write."""
@@ -160,14 +168,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "SimCLR step, ResNet18 at 128": partial(step, "resnet18", 128, files, config.seed),
     }
     rows = {name: timed(job(), config.galaxies, config.repeats) for name, job in jobs.items()}
-    table = Table("job", "stage", "ms a galaxy", "range", "share", title="On one core")
-    for job, stages in rows.items():
-        for name, row in stages.items():
-            ends = f"{row['least']:.3g} to {row['greatest']:.3g}"
-            table.add_row(job, name, f"{row['ms']:.3g}", ends, f"{row['share']:.1%}")
-    rich.print(table)
+    print(markdown(rows))
     cosines = {name: agreement(name, 224, files) for name in ("resnet18", "convnext_nano")}
-    rich.print("cosine between bf16 and float32:", cosines)
+    print("cosine between bf16 and float32:", cosines)
     result = {
         "rows": rows,
         "bf16_cosine": cosines,

@@ -28,7 +28,8 @@ def main() -> None:
     told = line.settings
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [sys.executable, "-c", PLAIN.format(images=IMAGES, **told)]
+        wanted = {"encoder": told["encoder"], "size": told["size"], "images": IMAGES}
+        command = [sys.executable, "-c", PLAIN.format(**wanted)]
         if told["embed"]:
             save = [sys.executable, "-c", SAVE, str(folder / "weights"), told["encoder"]]
             subprocess.run([*save, str(told["size"])], check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,26 @@ def test_the_page_of_results_quotes_them() -> None:
         assert f"{row['MAE']['value']:.3f}" in page
     for row in results("demo_probe")["rows"]:
         assert f"{row['RMSE']['value']:.3f}" in page
+
+
+def test_the_page_of_performance_holds_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(RESULTS.parent)
+    page = (RESULTS.parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = import_module("peers.results").markdown(results("throughput")["groups"])
+    assert rows.count("\n") > 15
+    assert rows in page
+    stages = import_module("profile_stages").markdown(results("profile_stages")["rows"])
+    assert stages.count("\n") > 10
+    assert stages in page
+
+
+def test_what_is_measured_names_both_sides_and_took_turns() -> None:
+    groups = results("throughput")["groups"]
+    for name, group in groups.items():
+        assert not group["quick"], name
+        assert group["repeats"] >= 5, name
+        assert group["versions"]["torch"], name
+        counts = {len(told["measurements"]) for told in group["contenders"].values()}
+        assert counts == {group["repeats"]}, name
+        peers = {"zoobot", "lightly", "timm"} & {key.split(",")[0] for key in group["contenders"]}
+        assert not peers or set(group["peer_versions"]) >= {"torch"}, name
