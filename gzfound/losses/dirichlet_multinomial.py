@@ -18,9 +18,8 @@ large concentrations (143 nats at 1e8 in float32), so R is written with Stirling
               - \log \prod_{k < m} \frac{a + n + k}{a + k}
 
 The arithmetic is float64 whatever the type of the input: in float32, the n log z of a hundred
-votes alone would use up the error that is allowed. Only the series S, below 1/48, is evaluated in
-float32 for float32 input, with m = 4 (error of R below 1e-8); m = 8 serves float64 input. See
-``docs/likelihood.md``.
+votes alone would use up the error that is allowed. For float32 input m is 4 (error of R below 1e-8),
+for float64 input 8. See ``docs/likelihood.md``.
 """
 
 from __future__ import annotations
@@ -69,11 +68,17 @@ def check_shapes(tree: DecisionTree, **arrays: Tensor) -> None:
         raise DataError(f"the number of galaxies differs: {rows}; it must be the same")
 
 
-def _series(inverse: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:
-    """``sum_i coefficients[i] * inverse^(2 i)``, by Horner's rule."""
+def _series(square: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:
+    """``sum_i coefficients[i] * square^i``, by Horner's rule."""
     first, second, third, fourth = coefficients
-    square = inverse * inverse
     return (square * fourth).add_(third).mul_(square).add_(second).mul_(square).add_(first)
+
+
+def _products(z: Tensor) -> tuple[Tensor, Tensor]:
+    """prod_{k < 4} (z + k), which is x (x + 2) for x = z (z + 3), and the slope of its log."""
+    x = (z + 3).mul_(z)
+    product = (x + 2).mul_(x)
+    return product, x.add_(1).mul_((z * 4).add_(6)).div_(product)
 
 
 def log_rising(
@@ -85,27 +90,25 @@ def log_rising(
     ``precise``. Row 0 of the arrays below is at a, row 1 at a + n.
     """
     z = torch.stack((a, a + n))
-    ratio, slope = torch.ones_like(a), torch.zeros_like(a)
-    for _ in range(2 if precise else 1):  # prod_{k < 4} (z + k) = x (x + 2) for x = z (z + 3)
-        x = (z + 3).mul_(z)
-        product = (x + 2).mul_(x)
-        ratio.mul_(product[1]).div_(product[0])
-        if with_slope:
-            logarithmic = x.add_(1).mul_((z * 4).add_(6)).div_(product)
-            slope.add_(logarithmic[0]).sub_(logarithmic[1])
+    product, logarithmic = _products(z)
+    ratio, slope = product[1].div_(product[0]), logarithmic[0].sub_(logarithmic[1])
+    z.add_(4)
+    if precise:
+        product, logarithmic = _products(z)
+        ratio.mul_(product[1].div_(product[0]))
+        slope.add_(logarithmic[0].sub_(logarithmic[1]))
         z.add_(4)
     inverse = z.reciprocal()
+    square = inverse * inverse
     growth = torch.log1p(n * inverse[0])
-    value = torch.log(z[0]).sub_(1).mul_(n).addcmul_(growth, z[1] - 0.5).sub_(ratio.log_())
-    if with_slope:
-        slope.add_(growth).add_((inverse[0] - inverse[1]).mul_(0.5))
-    short = inverse if precise else inverse.float()
-    stirling = _series(short, _STIRLING).mul_(short)
-    value.add_(stirling[1] - stirling[0])
+    value = torch.log(z[0]).sub_(1).mul_(n).addcmul_(growth, z[1].sub_(0.5)).sub_(ratio.log_())
+    stirling = _series(square, _STIRLING).mul_(inverse)
+    value.add_(stirling[1]).sub_(stirling[0])
     if not with_slope:
         return value, None
-    digamma = _series(inverse, _DIGAMMA).mul_(inverse).mul_(inverse)
-    return value, slope.add_(digamma[1] - digamma[0])
+    digamma = _series(square, _DIGAMMA).mul_(square)
+    slope.add_(growth).add_(inverse[0], alpha=0.5).sub_(inverse[1], alpha=0.5)
+    return value, slope.add_(digamma[1]).sub_(digamma[0])
 
 
 def _question_sums(rows: Tensor, index: Tensor, questions: int) -> Tensor:
