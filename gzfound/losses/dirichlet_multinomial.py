@@ -18,8 +18,8 @@ large concentrations (143 nats at 1e8 in float32), so R is written with Stirling
               - \log \prod_{k < m} \frac{a + n + k}{a + k}
 
 The arithmetic is float64 whatever the type of the input: in float32, the n log z of a hundred
-votes alone would use up the error that is allowed. For float32 input m is 4 (error of R below 1e-8),
-for float64 input 8. See ``docs/likelihood.md``.
+votes alone would use up the error that is allowed. For float32 input m is 4 (error of R below
+1e-8), for float64 input 8. See ``docs/likelihood.md``.
 """
 
 from __future__ import annotations
