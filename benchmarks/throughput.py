@@ -1,6 +1,6 @@
 """gzfound beside its limits and its peers: the table behind docs/performance.md.
 
-    make bench                                              # all groups, about 75 minutes
+    make bench                                              # all groups, about two hours
     python benchmarks/throughput.py --only views likelihood # some of them
 
 The contenders of a group are processes that wait for their turn, so each row compares measurements
