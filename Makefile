@@ -24,7 +24,7 @@ lint: venv
 test: lint
 	$(BIN)/python -m pytest
 
-# About 75 minutes on two cores with nothing else to do; installs the peers into build/peers.
+# About two hours on two cores with nothing else to do; installs the peers into build/peers.
 bench: venv
 	$(BIN)/python benchmarks/throughput.py
 
