@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -27,19 +28,24 @@ from gzfound.data import decode_image, square_resize
 from gzfound.embedding.forward import Forward, grey_levels, standardised
 from gzfound.errors import one_line_errors
 from gzfound.files import write_text
+from gzfound.losses import dirichlet_multinomial
 from gzfound.models import EncoderTransform, create_encoder
+from gzfound.models.precision import pick_precision
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
-from gzfound.simulation import sample_population, telescope_for
+from gzfound.simulation import sample_population, telescope_for, vote
 from gzfound.simulation.dataset import encode_jpeg
 from gzfound.simulation.render import render
 from gzfound.training.augment import Augment
 from gzfound.training.config import parse_config
 from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
 from gzfound.training.provenance import machine, revision, versions
+from gzfound.trees import load_tree
 from gzfound.views import ViewConfig
 
 Work = Callable[[], object]
 JPEG_SIZE = 424
+VOTED = 1024
+"""Galaxies whose votes the likelihood takes."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +66,19 @@ class ProfileConfig:
 
 
 def extraction(name: str, size: int, files: Sequence[bytes]) -> dict[str, Work]:
-    """From file to embedding."""
-    encoder = create_encoder(name).eval().to(memory_format=torch.channels_last)
-    table = grey_levels(EncoderTransform(size))
+    """From file to embedding, in the precision that suits this machine."""
+    encoder = create_encoder(name)
+    encoder.transform = EncoderTransform(size)  # type: ignore[assignment]
+    runs = Forward(encoder, torch.device("cpu"), "auto")
+    table = grey_levels(runs.transform)
     decoded = [decode_image(file, "simulated") for file in files]
     squares = np.stack([square_resize(image, size) for image in decoded])
     pixels = standardised(squares, table).split(16)
 
     def forward() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), precise(runs.dtype):
             for part in pixels:
-                encoder(part)
+                runs.network(part)
 
     return {
         "decode": lambda: [decode_image(file, "simulated") for file in files],
@@ -78,6 +86,11 @@ def extraction(name: str, size: int, files: Sequence[bytes]) -> dict[str, Work]:
         "normalise": lambda: standardised(squares, table),
         "forward": forward,
     }
+
+
+def precise(dtype: torch.dtype | None) -> torch.autocast:
+    """Operations in this type, or in float32."""
+    return torch.autocast("cpu", dtype, enabled=dtype is not None)
 
 
 def step(name: str, size: int, files: Sequence[bytes], seed: int) -> dict[str, Work]:
@@ -90,21 +103,51 @@ def step(name: str, size: int, files: Sequence[bytes], seed: int) -> dict[str, W
     loss, optim = SimCLRLoss(SimCLRConfig()), OptimConfig()
     optimiser = build_optimiser(parameter_groups(model, optim.weight_decay), optim)
     pixels = augment(batch, 0)["pixels"]
-    held = [model(pixels)[1].detach()]
+    held = [model(pixels)[1].detach()]  # in float32, as the loss is
 
     def contrast() -> None:
         held[0] = held[0].requires_grad_()
         loss(held[0]).backward()
 
+    dtype = torch.bfloat16 if pick_precision("auto") == "bf16" else None
+
     def forward_and_backward() -> None:
         optimiser.zero_grad()
-        model(pixels)[1].square().sum().backward()
+        with precise(dtype):
+            projections = model(pixels)[1]
+        projections.float().square().sum().backward()
 
     return {
         "two views": lambda: augment(batch, 0),
         "forward and backward": forward_and_backward,
         "NT-Xent": contrast,
         "AdamW": optimiser.step,
+    }
+
+
+def likelihood(seed: int) -> dict[str, Work]:
+    """The likelihood of simulated votes and its gradient: the maths, and what is around it."""
+    tree, galaxies = load_tree("gz_hubble"), np.arange(VOTED)
+    latents = sample_population(galaxies, seed, tree.name)
+    votes = torch.from_numpy(vote(latents, telescope_for(tree.name), tree, seed))
+    drawn = torch.Generator().manual_seed(seed)
+    alpha = (torch.rand(votes.shape, generator=drawn) * 49 + 1).requires_grad_()
+    loss = dirichlet_multinomial.DirichletMultinomialLoss(tree)
+    asked: list[tuple[Any, ...]] = []
+    log_rising = dirichlet_multinomial.log_rising
+
+    def noted(*args: Any) -> tuple[Any, Any]:
+        asked.append(args)
+        return log_rising(*args)
+
+    def around(function: Callable[..., Any]) -> None:
+        with patch.object(dirichlet_multinomial, "log_rising", function):
+            loss(alpha, votes).backward()
+
+    around(noted)
+    return {
+        "R(a, n) and its slope": lambda: [log_rising(*args) for args in asked],
+        "gathers, sums, backward": lambda: around(lambda a, n, *_: (a.clone(), n.clone())),
     }
 
 
@@ -162,18 +205,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     latents = sample_population(np.arange(config.galaxies), config.seed, "gz_hubble")
     drawn = render(latents, JPEG_SIZE, telescope_for("gz_hubble"), config.seed).numpy()
     files = [encode_jpeg(image) for image in drawn]
-    jobs = {
+    jobs: dict[str, Callable[[], dict[str, Work]]] = {
         "extraction, ResNet18 at 224": partial(extraction, "resnet18", 224, files),
         "extraction, ConvNeXt-Nano at 224": partial(extraction, "convnext_nano", 224, files),
         "SimCLR step, ResNet18 at 128": partial(step, "resnet18", 128, files, config.seed),
     }
     rows = {name: timed(job(), config.galaxies, config.repeats) for name, job in jobs.items()}
+    name = f"likelihood of {VOTED:,} galaxies, 40 answers"
+    rows[name] = timed(likelihood(config.seed), VOTED, 10 * config.repeats)
     print(markdown(rows))
     cosines = {name: agreement(name, 224, files) for name in ("resnet18", "convnext_nano")}
     print("cosine between bf16 and float32:", cosines)
     result = {
         "rows": rows,
         "bf16_cosine": cosines,
+        "precision": pick_precision("auto"),
         "configuration": {**asdict(config), "output": Path(config.output).name},
         "machine": machine(),
         "versions": versions(),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gzfound.data.decode import Pixels, square_resize
 from gzfound.embedding.store import Vectors
 from gzfound.models import EncoderTransform, transform_of
+from gzfound.models.folding import fold_batch_norm
 from gzfound.models.precision import Precision, pick_precision
 
 
@@ -32,6 +33,8 @@ class Forward:
         chosen = pick_precision(precision, device)
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(chosen)
         self.table = grey_levels(self.transform)
+        # In float32 folding gains nothing, and the embeddings stay the encoder's, bit by bit.
+        self.network = self.encoder if self.dtype is None else fold_batch_norm(self.encoder)
 
     def __call__(self, pixels: Pixels | Tensor) -> Vectors:
         """Embeddings ``(B, num_features)`` of images ``(B, size, size, C)``."""
@@ -44,7 +47,7 @@ class Forward:
         """
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
         with torch.inference_mode(), autocast:
-            vectors: Tensor = self.encoder(self._input(pixels)).float()
+            vectors: Tensor = self.network(self._input(pixels)).float()
             if self.device.type != "cuda":
                 return lambda: _array(vectors.cpu())
             held = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)

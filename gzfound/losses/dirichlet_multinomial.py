@@ -141,9 +141,9 @@ class _LogLikelihood(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         index, *slopes = ctx.saved_tensors
-        pairs = zip(torch.split(gradient, ctx.rows), slopes, strict=True)
-        parts = [(above.index_select(1, index) * slope.T).to(ctx.dtype) for above, slope in pairs]
-        return torch.cat(parts), None, None, None
+        pairs = zip(torch.split(gradient.T.contiguous(), ctx.rows, dim=1), slopes, strict=True)
+        parts = [above.index_select(0, index).mul_(slope).to(ctx.dtype) for above, slope in pairs]
+        return torch.cat([part.T for part in parts]), None, None, None
 
 
 @contextmanager
@@ -218,10 +218,10 @@ def _where_votes(terms: Callable[[Tensor, Tensor], Terms], a: Tensor, n: Tensor)
     ends, counts = a.flatten(), n.flatten()
     places = torch.from_numpy(np.flatnonzero(counts.numpy() > 0))
     value, slope = terms(ends.index_select(0, places), counts.index_select(0, places))
-    whole = torch.zeros_like(ends).index_copy_(0, places, value).view(a.shape)
+    whole = torch.zeros_like(ends).scatter_(0, places, value).view(a.shape)
     if slope is None:
         return whole, None
-    return whole, torch.zeros_like(ends).index_copy_(0, places, slope).view(a.shape)
+    return whole, torch.zeros_like(ends).scatter_(0, places, slope).view(a.shape)
 
 
 @cache
@@ -232,7 +232,7 @@ def _factorial_table() -> Tensor:
 def _log_factorial(n: Tensor, whole: bool) -> Tensor:
     """log(n!) of float64 n; from a table where the counts are whole numbers on the CPU."""
     if whole and n.device.type == "cpu" and n.numel() > 0:
-        least, most = n.aminmax()
+        least, most = (float(end) for end in n.aminmax())
         if least >= 0 and most < _TABLE_LENGTH:
             return _factorial_table().index_select(0, n.flatten().int()).view(n.shape)
     return torch.lgamma(n + 1)
