@@ -44,7 +44,7 @@ class ProbeConfig:
     """Options of the linear-probe benchmark; give ``questions`` or ``target``.
 
     Attributes:
-        weights: a weights directory, or the name of a pretrained timm model.
+        weights: a weights directory, a name of ``gzfound weights``, or a pretrained timm model.
         data: hub name, dataset directory, or folder of images with a table.
         output: JSON file to write.
         questions: questions to probe, separated by commas; ``all`` for every one.

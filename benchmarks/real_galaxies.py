@@ -58,7 +58,7 @@ class RealConfig:
     """Options of the benchmark on real galaxies.
 
     Attributes:
-        weights: weights directory.
+        weights: a weights directory or a name of ``gzfound weights``.
         data: folder with ``hst_goods`` and ``gz_examples``.
         output: JSON file to write.
         pictures: folder for the pictures as PNG; none by default.

@@ -27,6 +27,7 @@ _HOME = {
     "embed": "gzfound.embedding",
     "extract": "gzfound.embedding",
     "list_trees": "gzfound.trees",
+    "list_weights": "gzfound.weights",
     "load_dataset": "gzfound.data",
     "load_encoder": "gzfound.models",
     "load_tree": "gzfound.trees",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gzfound.models import load_encoder
     from gzfound.prediction import predict
     from gzfound.trees import DecisionTree, list_trees, load_tree
+    from gzfound.weights import list_weights
 
 __all__ = [
     "ConfigError",
@@ -53,6 +55,7 @@ __all__ = [
     "embed",
     "extract",
     "list_trees",
+    "list_weights",
     "load_dataset",
     "load_encoder",
     "load_tree",

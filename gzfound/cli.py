@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 import gzfound
-from gzfound.errors import one_line_errors, one_line_usage
+from gzfound.errors import WeightsError, one_line_errors, one_line_usage
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -53,7 +53,7 @@ def simulate(
 
 def embed(
     data: Source,
-    weights: str,
+    weights: str | None = None,
     output: Path = Path("embeddings.parquet"),
     data_config: str | None = None,
     split: str | None = None,
@@ -70,7 +70,8 @@ def embed(
 
     Args:
         data: a folder of images, a dataset directory or a hub name.
-        weights: weights directory, or hf-hub:owner/name.
+        weights: weights directory, name of gzfound weights, or hf-hub:owner/name; by default the
+            weights that ship with the package.
         output: Parquet file to write, or directory of files with --rows-per-file.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
@@ -106,7 +107,7 @@ def embed(
 
 def predict(
     data: Source,
-    weights: str,
+    weights: str | None = None,
     output: Path = Path("predictions.parquet"),
     data_config: str | None = None,
     split: str | None = None,
@@ -117,7 +118,8 @@ def predict(
 
     Args:
         data: a folder of images, a dataset directory or a hub name.
-        weights: weights directory of recipes/finetune_tree.py.
+        weights: weights directory of recipes/finetune_tree.py, or name of gzfound weights; by
+            default the weights that ship with the package.
         output: Parquet file to write.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
@@ -143,6 +145,16 @@ def trees(name: Annotated[str, tyro.conf.Positional] = "") -> None:
         name: of a campaign, such as gz_hubble.
     """
     _say(str(gzfound.load_tree(name)) if name else "\n".join(gzfound.list_trees()))
+
+
+def weights() -> None:
+    """List the weights that ship with the package: name, architecture, size and data."""
+    from gzfound.weights import DEFAULT, describe_weights, list_weights
+
+    if not list_weights():
+        raise WeightsError("weights: this package holds none")
+    for name in list_weights():
+        _say(f"{describe_weights(name)}{'  (default)' if name == DEFAULT else ''}")
 
 
 @contextmanager
@@ -177,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    commands: list[Callable[..., None]] = [simulate, embed, predict, trees]
+    commands: list[Callable[..., None]] = [simulate, embed, predict, trees, weights]
     with one_line_usage():
         command = tyro.extras.subcommand_cli_from_dict(
             {command.__name__: _later(command) for command in commands},

@@ -29,7 +29,7 @@ LEVEL = 0.9
 
 def predict(
     source: str | Path | Dataset,
-    weights: str | Path,
+    weights: str | Path | None = None,
     *,
     config: str | None = None,
     split: str | None = None,
@@ -45,7 +45,8 @@ def predict(
 
     Args:
         source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
-        weights: a weights directory of ``recipes/finetune_tree.py``.
+        weights: a weights directory of ``recipes/finetune_tree.py``, or a name of
+            :func:`gzfound.list_weights`; by default the weights that ship with the package.
         output: also write a Parquet file here.
 
     The other arguments are those of :func:`gzfound.embed`.

@@ -35,7 +35,7 @@ class ExtractConfig:
     """Options of extraction.
 
     Attributes:
-        weights: weights directory.
+        weights: weights directory or name; by default the weights that ship with the package.
         data: hub name, dataset directory or folder of images.
         output: Parquet file of the embeddings, or directory of files with rows_per_file.
         rows_per_file: write a directory of files of this many rows each.
@@ -50,7 +50,7 @@ class ExtractConfig:
         on_error: raise, or skip images that cannot be read and list them beside the output.
     """
 
-    weights: str = ""
+    weights: str | None = None
     data: str = ""
     output: str = "embeddings.parquet"
     rows_per_file: int | None = None
@@ -66,9 +66,8 @@ class ExtractConfig:
 
 def extract(config: ExtractConfig) -> None:
     """Embed this process's stretch of the rows; the main process joins the stretches."""
-    for name in ("weights", "data"):
-        if not getattr(config, name):
-            raise ConfigError(f"{name}: missing; pass --{name}")
+    if not config.data:
+        raise ConfigError("data: missing; pass --data")
     check_output(config.output, config.rows_per_file)
     state = PartialState(cpu=only_cpu())
     use_all_cores(state.num_processes)

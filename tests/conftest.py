@@ -72,3 +72,17 @@ def head_weights(tmp_path_factory: pytest.TempPathFactory, encoder_weights: Path
         torch.nn.init.normal_(head.totals.weight, std=0.1)
     save_weights(folder, encoder, encoder.transform, {"data": "none"}, head=head)
     return folder
+
+
+@pytest.fixture
+def packaged_weights(
+    tmp_path_factory: pytest.TempPathFactory, head_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A folder of packaged weights in place of the real one: the default, with a head, in bf16."""
+    from gzfound.models.packing import halve_weights
+    from gzfound.weights import DEFAULT
+
+    folder = tmp_path_factory.mktemp("packaged")
+    halve_weights(head_weights, folder / DEFAULT, "bf16")
+    monkeypatch.setattr("gzfound.weights.FOLDER", folder)
+    return folder

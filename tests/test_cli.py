@@ -96,7 +96,7 @@ def test_simulate_then_embed_then_predict(
 
 MISTAKES = [
     (["frobnicate"], "frobnicate"),
-    (["embed"], "--weights"),
+    (["embed"], "DATA"),
     (["embed", "D", "--weights", "W", "--on-error", "ignore"], "'raise', 'skip'"),
     (["embed", "D", "--weights", "W", "--batch", "3"], "--batch-size"),
     (["embed", "nowhere", "--weights", "W"], "nowhere: no such folder"),

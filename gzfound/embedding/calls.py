@@ -62,7 +62,7 @@ class Extraction:
 
 def embed(
     source: str | Path | Dataset,
-    weights: str | Path | nn.Module,
+    weights: str | Path | nn.Module | None = None,
     *,
     config: str | None = None,
     split: str | None = None,
@@ -80,7 +80,8 @@ def embed(
 
     Args:
         source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
-        weights: a weights directory, or an encoder of :func:`gzfound.load_encoder`.
+        weights: what :func:`gzfound.load_encoder` takes, or an encoder that it gave; by default
+            the weights that ship with the package.
         config: of the dataset, such as ``tiny``.
         split: of the dataset; by default every split, one after the other.
         output: also write a Parquet file here.
@@ -131,8 +132,8 @@ def embed(
 
 def extract(
     source: str | Path | Dataset,
-    weights: str | Path | nn.Module,
-    output: str | Path,
+    weights: str | Path | nn.Module | None = None,
+    output: str | Path = "embeddings.parquet",
     *,
     rows_per_file: int | None = None,
     config: str | None = None,
@@ -193,7 +194,7 @@ def whole_dataset(source: str | Path | Dataset, config: str | None, split: str |
     return concatenate_datasets(list(load_dataset(str(source), config).values()))
 
 
-def _encoder(weights: str | Path | nn.Module, crop: float | None) -> nn.Module:
+def _encoder(weights: str | Path | nn.Module | None, crop: float | None) -> nn.Module:
     if not isinstance(weights, nn.Module):
         return load_encoder(weights, crop=crop)
     if crop is not None:

@@ -19,6 +19,7 @@ from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import TreeHead
 from gzfound.models.transform import EncoderTransform
 from gzfound.trees import DecisionTree
+from gzfound.weights import find_weights, list_weights
 
 PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
@@ -53,12 +54,14 @@ def save_weights(
 
 
 def load_encoder(
-    weights: str | Path, *, device: str = "cpu", crop: float | None = None
+    weights: str | Path | None = None, *, device: str = "cpu", crop: float | None = None
 ) -> nn.Module:
     """Load an encoder in evaluation mode, with its ``transform`` attached.
 
     Args:
-        weights: a weights directory, ``hf-hub:owner/name``, or the name of a pretrained timm model.
+        weights: a weights directory, a name of :func:`gzfound.list_weights`,
+            ``hf-hub:owner/name``, or the name of a pretrained timm model; by default the weights
+            that ship with the package.
         device: where the encoder lives.
         crop: linear fraction of each image to look at, around its centre, for images whose field
             is wider or narrower than that of the images trained on; by default as in training.
@@ -76,34 +79,41 @@ def load_encoder(
     if crop is not None and not 0 < crop <= 1:
         raise ConfigError(f"crop: {crop} must be above 0 and at most 1")
 
-    path = Path(weights)
-    if path.exists():
-        read_config(path)
-        source = f"local-dir:{path}"
-    elif timm.is_model(str(weights)) or str(weights).startswith("hf-hub:"):
-        source = str(weights)
+    found = find_weights(weights)
+    if isinstance(found, Path):
+        read_config(found)
+        source = f"local-dir:{found}"
+    elif timm.is_model(found) or found.startswith("hf-hub:"):
+        source = found
     else:
+        packaged = ", ".join(list_weights()) or "none"
         raise WeightsError(
-            f"weights: {str(weights)!r} is no directory, no 'hf-hub:owner/name' and no timm model"
+            f"weights: {found!r} is no directory, no packaged name ({packaged}), "
+            "no 'hf-hub:owner/name' and no timm model"
         )
     try:
         encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0)
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"weights: cannot load {str(weights)!r}: {reason}") from error
+        raise WeightsError(f"weights: cannot load {str(found)!r}: {reason}") from error
     encoder.transform = _transform_of(encoder, crop)  # type: ignore[assignment]
     return encoder.to(device).eval()
 
 
-def load_head(weights: str | Path, encoder: nn.Module) -> TreeHead:
+def load_head(weights: str | Path | None, encoder: nn.Module) -> TreeHead:
     """Load the decision-tree head of fine-tuned weights, in evaluation mode.
+
+    Args:
+        weights: a weights directory or a name of :func:`gzfound.list_weights`; None is the
+            packaged default.
+        encoder: of the same weights.
 
     Raises:
         WeightsError: the directory has no head, or one of another shape.
     """
     from safetensors.torch import load_file
 
-    path = Path(weights)
+    path = Path(find_weights(weights))
     columns = read_config(path).get("gzfound", {}).get("columns")
     if not columns or not (path / "head.safetensors").is_file():
         raise WeightsError(f"weights: {path} has no decision-tree head; fine-tune it first")
@@ -140,11 +150,11 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def start_encoder(name: str, weights: str | None, image_size: int) -> nn.Module:
-    """The encoder that a recipe starts from: an untrained one, or that of a weights directory.
+    """The encoder that a recipe starts from: an untrained one, or that of weights.
 
     Args:
         name: timm architecture; with ``weights`` it may be empty.
-        weights: a weights directory, or None.
+        weights: what :func:`load_encoder` takes; None is an untrained encoder.
         image_size: side of the images, for untrained encoders made for one size.
 
     Raises:

@@ -34,7 +34,7 @@ class RunConfig:
     Attributes:
         data: datasets: hub names, dataset directories or folders of images.
         output: folder of the run; the weights are in ``<output>/weights``.
-        weights: weights directory to start from; without, the encoder starts untrained.
+        weights: directory or name of weights to start from; without, the encoder starts untrained.
         data_config: configuration of every dataset, such as ``tiny``.
         split: split to train on.
         image_size: side in pixels at which images are decoded and kept for training.

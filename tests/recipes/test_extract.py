@@ -87,8 +87,7 @@ def test_two_processes_give_every_row_once_in_order(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "weights: missing; pass --weights"),
-        (["--weights", "W"], "data: missing; pass --data"),
+        ([], "data: missing; pass --data"),
         (["--weights", "W", "--data", "nowhere"], "nowhere: no such folder"),
         (["--weights", "nowhere", "--data", "CUTOUTS"], "'nowhere' is no directory"),
         (["--weights", "WEIGHTS", "--data", "CUTOUTS"], "g17.png"),

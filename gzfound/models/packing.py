@@ -1,0 +1,54 @@
+"""Weights made small enough to ship: half precision, and the metadata of what was packed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gzfound.files import atomic_directory
+from gzfound.models.card import weights_card
+from gzfound.models.checkpoint import read_config
+
+Half = Literal["bf16", "fp16"]
+
+_TYPES: Mapping[Half, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def halve_weights(
+    source: Path, target: Path, precision: Half, notes: Mapping[str, Any] | None = None
+) -> None:
+    """Write weights again with kernels and matrices in half precision.
+
+    Vectors stay as they are: biases and the statistics of norms are a thousandth of the file, and
+    every output depends on them. Both gzfound and timm load the file into a float32 encoder.
+
+    Args:
+        source: weights directory.
+        target: directory to write, replaced as a whole.
+        precision: of kernels and matrices.
+        notes: metadata in place of those of ``source``.
+
+    Raises:
+        WeightsError: ``source`` is not a weights directory.
+    """
+    from safetensors.torch import load_file, save_file
+
+    config = read_config(source)
+    config["gzfound"] = {**(config.get("gzfound", {}) if notes is None else notes)}
+    with atomic_directory(target) as folder:
+        for name in ("model.safetensors", "head.safetensors"):
+            if (source / name).is_file():
+                state = {key: _half(v, precision) for key, v in load_file(source / name).items()}
+                save_file(state, folder / name, metadata={"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(weights_card(config), encoding="utf-8")
+
+
+def _half(values: Tensor, precision: Half) -> Tensor:
+    wide = values.ndim > 1 and values.is_floating_point()
+    return values.to(_TYPES[precision]) if wide else values

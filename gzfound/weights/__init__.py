@@ -1,0 +1,93 @@
+"""Weights that ship with the package: a directory beside this file for each name.
+
+Each is a weights directory in half precision, of at most 16 MiB, made by
+``recipes/pack_weights.py``. No name is that of a timm model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gzfound.errors import WeightsError
+
+FOLDER = Path(__file__).parent
+"""Where the directories are."""
+
+DEFAULT = "hubble_resnet10t"
+"""The weights that are taken where none are named."""
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """What ``gzfound weights`` says of packaged weights.
+
+    Attributes:
+        name: what ``gzfound.load_encoder`` takes.
+        architecture: of timm.
+        size: of all files together, in bytes.
+        data: what they were trained on.
+        head: whether they answer the questions of a tree.
+    """
+
+    name: str
+    architecture: str
+    size: int
+    data: str
+    head: bool
+
+    def __str__(self) -> str:
+        kind = "encoder and head" if self.head else "encoder"
+        size = f"{self.size / 2**20:.1f} MiB"
+        return f"{self.name}  {self.architecture}, {kind}  {size}  {self.data}"
+
+
+def list_weights() -> tuple[str, ...]:
+    """The names of the weights that ship with the package."""
+    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/config.json")))
+
+
+def describe_weights(name: str) -> PackagedWeights:
+    """What packaged weights are, from their files."""
+    folder = FOLDER / name
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return PackagedWeights(
+        name=name,
+        architecture=config["architecture"],
+        size=directory_size(folder),
+        data=data_of(config.get("gzfound", {})),
+        head=(folder / "head.safetensors").is_file(),
+    )
+
+
+def find_weights(weights: str | Path | None) -> Path | str:
+    """The directory that is meant; a name that is not known here comes back as it is.
+
+    Args:
+        weights: a directory, a packaged name, or another name; None is the packaged default. A
+            directory of the user goes before a packaged name.
+
+    Raises:
+        WeightsError: the default is asked for and is not in this package.
+    """
+    if weights is None and DEFAULT not in list_weights():
+        raise WeightsError(
+            f"weights: the default, {DEFAULT}, is not in this package; name a weights directory, "
+            "'hf-hub:owner/name' or a timm model"
+        )
+    named = str(DEFAULT if weights is None else weights)
+    if weights is not None and Path(weights).exists():
+        return Path(weights)
+    return FOLDER / named if named in list_weights() else named
+
+
+def data_of(notes: dict[str, Any]) -> str:
+    """What weights were trained on, in words or else as the recipe was given it."""
+    return str(notes.get("data_title") or notes.get("data", "unknown"))
+
+
+def directory_size(folder: Path) -> int:
+    """The size in bytes of the files in a directory."""
+    return sum(path.stat().st_size for path in folder.iterdir())
