@@ -50,6 +50,19 @@ class ResultTable:
     notes: Sequence[str] = ()
     headline: Sequence[str] = ()
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ResultTable:
+        """The table that :meth:`to_dict` made, read back from JSON; null becomes NaN."""
+        named = ("target", "method", "galaxies")
+        rows = [
+            Row(
+                *(row[name] for name in named),
+                {name: _interval(value) for name, value in row.items() if name not in named},
+            )
+            for row in values["rows"]
+        ]
+        return cls(values["title"], rows, values["notes"])
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of all rows, in order."""
@@ -121,6 +134,11 @@ class ResultTable:
             values = [str(row.metrics[m]) if m in row.metrics else "–" for m in self.metrics]
             cells.append([target, row.method, f"{row.galaxies:,}", *values])
         return cells
+
+
+def _interval(value: Mapping[str, float | None]) -> Interval:
+    numbers = (value[name] for name in ("value", "low", "high"))
+    return Interval(*(np.nan if number is None else number for number in numbers))
 
 
 def _plain(value: Interval) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""The model card that travels with the weights."""
+"""The model card that travels with the weights: what a reader of the hub has to know."""
 
 from __future__ import annotations
 
@@ -7,47 +7,92 @@ from collections.abc import Mapping
 from typing import Any
 
 from gzfound.data.card import GALAXY_ZOO_REQUEST
+from gzfound.weights import data_of
+
+LOADING = """## Loading
+
+`PATH` is this directory, or `hf-hub:owner/name` where the weights are on the Hugging Face hub.
+
+```python
+import gzfound
+
+encoder = gzfound.load_encoder("{path}")  # evaluation mode, encoder.transform attached
+embeddings = gzfound.embed("cutouts", encoder)
+```
+
+Without gzfound:
+
+```python
+import timm
+
+encoder = timm.create_model("local-dir:PATH", pretrained=True).eval()  # or "hf-hub:owner/name"
+```"""
 
 
 def weights_card(config: Mapping[str, Any]) -> str:
-    """Markdown that says what the weights are, where they come from and how to load them."""
+    """Markdown that says what the weights are, where they come from and how to load them.
+
+    Args:
+        config: the ``config.json`` of the weights. Of its ``gzfound`` part the card tells ``name``,
+            ``data`` (``data_title`` where there is one), ``licence``, ``recipe``, ``version``,
+            ``revision``, ``packed``, ``results`` (Markdown tables), ``limits``, ``citations`` and
+            ``config``; what is missing is said to be so.
+    """
     notes = config.get("gzfound", {})
-    details = config["pretrained_cfg"]
-    licence = notes.get("licence", "unknown")
-    tag = "other" if licence == "unknown" or "," in licence else licence
-    head = "with a decision-tree head" if "columns" in notes else "encoder only"
     citations = "\n".join(f"- {line}" for line in notes.get("citations", ())) or "- none recorded"
+    options = json.dumps(notes.get("config", {}), indent=2, default=str)
+    parts = (
+        _front_matter(notes),
+        _about(config, notes),
+        LOADING.format(path=notes.get("name", "PATH")),
+        "## Results\n\n" + ("\n\n".join(notes.get("results", ())) or "None recorded."),
+        f"## Limits\n\n{notes.get('limits', 'None recorded.')}",
+        f"## Licence and citation\n\n{GALAXY_ZOO_REQUEST}\n\n{citations}",
+        f"## Configuration\n\n```json\n{options}\n```",
+    )
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def licence_tag(licence: str) -> str:
+    """The licence as the hub names it, for weights whose data have one or more licences."""
+    if "unknown" in licence:
+        return "unknown"
+    return "other" if "," in licence else licence
+
+
+def _front_matter(notes: Mapping[str, Any]) -> str:
     return f"""---
-license: {tag}
+license: {licence_tag(notes.get("licence", "unknown"))}
 library_name: timm
+pipeline_tag: image-feature-extraction
 tags: [galaxies, astronomy, gzfound]
----
-# {config["architecture"]}, {head}
+---"""
 
-- Trained on: {notes.get("data", "unknown")}
-- Licence of the data: {licence}
-- Recipe: {notes.get("recipe", "unknown")}
-- Code: gzfound {notes.get("version", "unknown")}, revision {notes.get("revision", "unknown")}
-- Input: {details["input_size"][1]} x {details["input_size"][2]} px, central
-  {details["crop_pct"]:.2f} of the image, mean {details["mean"]}, std {details["std"]}
-- Embedding: {config["num_features"]} numbers
 
-```python
-import timm, gzfound
+def _about(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
+    details = config["pretrained_cfg"]
+    kind = "with a decision-tree head" if "columns" in notes else "encoder only"
+    name = f"{notes['name']}: " if "name" in notes else ""
+    lines = [
+        f"# {name}{config['architecture']}, {kind}",
+        "",
+        f"- Trained on: {data_of(notes)}",
+        f"- Licence of the data: {notes.get('licence', 'unknown')}",
+        f"- Recipe: {notes.get('recipe', 'unknown')}",
+        f"- Code: gzfound {notes.get('version', 'unknown')}, "
+        f"revision {notes.get('revision', 'unknown')}",
+        f"- Input: {details['input_size'][1]} x {details['input_size'][2]} px, central",
+        f"  {details['crop_pct']:.2f} of the image, mean {details['mean']}, std {details['std']}",
+        f"- Embedding: {config['num_features']} numbers",
+    ]
+    if "packed" in notes:
+        lines.append(f"- Precision of the file: {_precision(notes['packed'])}")
+    return "\n".join(lines)
 
-encoder = gzfound.load_encoder("PATH")  # evaluation mode, encoder.transform attached
-encoder = timm.create_model("local-dir:PATH", pretrained=True).eval()  # without gzfound
-```
 
-## Licence and citation
-
-{GALAXY_ZOO_REQUEST}
-
-{citations}
-
-## Configuration
-
-```json
-{json.dumps(notes.get("config", {}), indent=2, default=str)}
-```
-"""
+def _precision(packed: Mapping[str, Any]) -> str:
+    return (
+        f"{packed['precision']}; the embeddings of {packed['galaxies']:,} galaxies have a cosine "
+        f"with those of the float32 weights of {packed['cosine_mean']:.6f} on average and "
+        f"{packed['cosine_least']:.6f} at least"
+    )

@@ -7,6 +7,7 @@ Each is a weights directory in half precision, of at most 16 MiB, made by
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from gzfound.errors import WeightsError
 
 FOLDER = Path(__file__).parent
 """Where the directories are."""
+
+LARGEST = 16 * 2**20
+"""The most that the files of one name may take, in bytes."""
 
 DEFAULT = "hubble_resnet10t"
 """The weights that are taken where none are named."""
@@ -83,7 +87,7 @@ def find_weights(weights: str | Path | None) -> Path | str:
     return FOLDER / named if named in list_weights() else named
 
 
-def data_of(notes: dict[str, Any]) -> str:
+def data_of(notes: Mapping[str, Any]) -> str:
     """What weights were trained on, in words or else as the recipe was given it."""
     return str(notes.get("data_title") or notes.get("data", "unknown"))
 

@@ -77,6 +77,7 @@ def test_forms_of_the_table(results: Any) -> None:
     assert head.count("|") == 3 + len(table.metrics) + 1
     assert sum(line.startswith("| bar-hubble | good | ") for line in lines) == 1
     plain = json.loads(json.dumps(table.to_dict(), allow_nan=False))
+    assert type(table).from_dict(plain).to_markdown() == table.to_markdown()
     value = table.find("bar-hubble", "good").metrics["RMSE"]
     row = next(r for r in plain["rows"] if (r["target"], r["method"]) == ("bar-hubble", "good"))
     assert row["RMSE"] == {"value": value.value, "low": value.low, "high": value.high}

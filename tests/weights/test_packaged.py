@@ -21,10 +21,9 @@ from gzfound import WeightsError, embed, extract, list_weights, load_encoder, pr
 from gzfound.cli import main
 from gzfound.models.checkpoint import load_head, start_encoder
 from gzfound.models.packing import halve_weights
-from gzfound.weights import DEFAULT, FOLDER
+from gzfound.weights import DEFAULT, FOLDER, LARGEST
 
 ROOT = Path(__file__).parents[2]
-LARGEST = 16 * 2**20
 KERNEL = "conv1.0.weight"
 
 

@@ -1,0 +1,190 @@
+"""Make the weights of a run small enough to ship, check them, and write their card.
+
+    python recipes/pack_weights.py --weights runs/default/weights --name NAME --check-data D \
+        --results R1.json R2.json --limits "What they were never shown."
+
+Writes ``gzfound/weights/NAME``. The results are files of ``benchmarks/linear_probe.py`` and
+``benchmarks/real_galaxies.py``, measured with the same weights.
+"""
+
+from __future__ import annotations
+
+import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+
+from gzfound.embedding import embed, whole_dataset
+from gzfound.errors import ConfigError, WeightsError, one_line_errors
+from gzfound.evaluation import ResultTable
+from gzfound.models import load_encoder
+from gzfound.models.checkpoint import read_config
+from gzfound.models.packing import Half, halve_weights
+from gzfound.training.config import parse_config
+from gzfound.weights import FOLDER, LARGEST, directory_size
+
+LEAST_COSINE = 0.999
+"""Least cosine of an embedding with that of the weights in float32."""
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """Options of packing.
+
+    Attributes:
+        weights: weights directory of a run.
+        name: of the packaged weights, in lower case.
+        check_data: images whose embeddings must not change.
+        crop: linear fraction of these images to look at, if not that of the weights.
+        galaxies: number of these images, at most.
+        results: JSON files of the benchmarks, for the card.
+        limits: what the weights were never shown, and what they are not for.
+        data_title: what they were trained on, in words; by default the names in the run.
+        licence: identifier of the hub; by default that of the data.
+        precision: of kernels and matrices.
+        output: folder of packaged weights.
+    """
+
+    weights: str = ""
+    name: str = ""
+    check_data: str = ""
+    crop: float | None = None
+    galaxies: int = 1000
+    results: tuple[str, ...] = ()
+    limits: str = ""
+    data_title: str = ""
+    licence: str = ""
+    precision: Half = "bf16"
+    output: str = str(FOLDER)
+
+    def __post_init__(self) -> None:
+        if self.name and not re.fullmatch(r"[a-z0-9_]+", self.name):
+            raise ConfigError(f"name: {self.name!r}; allowed: lower case, digits and underscores")
+        if timm.is_model(self.name):
+            raise ConfigError(f"name: {self.name!r} is a model of timm; choose another name")
+        if self.galaxies < 1:
+            raise ConfigError(f"galaxies: {self.galaxies} must be at least 1")
+
+
+def pack(config: PackConfig) -> Path:
+    """Write the packaged weights; returns their directory."""
+    for name in ("weights", "name", "check_data", "results", "limits"):
+        if not getattr(config, name):
+            option = name.replace("_", "-")
+            raise ConfigError(f"{name}: missing; pass --{option}")
+    source, target = Path(config.weights), Path(config.output) / config.name
+    notes = described(config, read_config(source).get("gzfound", {}))
+    with tempfile.TemporaryDirectory() as folder:
+        halved = Path(folder) / config.name
+        halve_weights(source, halved, config.precision, notes)
+        size = directory_size(halved)
+        if size > LARGEST:
+            raise WeightsError(
+                f"weights: {source} takes {size / 2**20:.1f} MiB in {config.precision}; "
+                f"packaged weights take {LARGEST / 2**20:g} MiB at most"
+            )
+        packed = {"precision": config.precision, **agreement(config, source, halved)}
+    halve_weights(source, target, config.precision, {**notes, "packed": packed})
+    return target
+
+
+def described(config: PackConfig, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of the run, without this machine's folders, and what the card adds to them."""
+    found: dict[str, Any] = portable(dict(notes))
+    sources = found.get("config", {}).get("data")
+    added = {
+        "name": config.name,
+        "data": ", ".join(sources) if sources else found.get("data", "unknown"),
+        "data_title": config.data_title,
+        "licence": config.licence or found.get("licence", "unknown"),
+        "limits": config.limits,
+        "results": [table for path in config.results for table in tables(config, Path(path))],
+    }
+    return {**found, **{name: value for name, value in added.items() if value}}
+
+
+def portable(value: Any) -> Any:
+    """The value with absolute paths as ``$GZFOUND_REAL_DATA/...``, or else as their last name."""
+    if isinstance(value, dict):
+        return {name: portable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(item) for item in value]
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return value
+    path, known = Path(value), os.environ.get("GZFOUND_REAL_DATA")
+    if known and path.is_relative_to(known):
+        return str(Path("$GZFOUND_REAL_DATA") / path.relative_to(known))
+    return path.name
+
+
+def tables(config: PackConfig, path: Path) -> list[str]:
+    """The tables of a benchmark's file in Markdown, each with a line on where it comes from."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"results: cannot read {path}: {error}") from error
+    parts = [found, *found.values()] if isinstance(found, dict) else []
+    kept = [part for part in parts if isinstance(part, dict) and "rows" in part]
+    if not kept or not {"configuration", "revision"} <= set(found):
+        raise ConfigError(
+            f"results: {path} is no file of benchmarks/linear_probe.py or real_galaxies.py"
+        )
+    options = found["configuration"]
+    measured = options["weights"]
+    if measured != config.name and Path(measured).resolve() != Path(config.weights).resolve():
+        raise ConfigError(f"results: {path} is of weights {measured!r}, not {config.weights!r}")
+    crops = [f"{key} {options[key]:g}" for key in ("crop", "examples_crop") if options.get(key)]
+    data = ", ".join([f"`{portable(options['data'])}`", *crops])
+    origin = f"`{path.name}`: data {data}; revision {found['revision']}."
+    return [f"{ResultTable.from_dict(part).to_markdown()}\n{origin}" for part in kept]
+
+
+def agreement(config: PackConfig, source: Path, halved: Path) -> dict[str, Any]:
+    """The cosines between the embeddings of two weights directories."""
+    dataset = whole_dataset(config.check_data, None, None)
+    dataset = dataset.select(range(min(config.galaxies, len(dataset))))
+    one, other = (
+        embed(dataset, load_encoder(weights, crop=config.crop), precision="no").vectors.astype(
+            np.float64
+        )
+        for weights in (source, halved)
+    )
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    cosines = (one * other).sum(axis=1) / lengths
+    if not cosines.min() >= LEAST_COSINE:
+        raise WeightsError(
+            f"precision: in {config.precision} the cosine with the float32 embeddings falls to "
+            f"{cosines.min():.6f}; {LEAST_COSINE} is allowed, try the other of bf16 and fp16"
+        )
+    return {
+        "data": portable(config.check_data),
+        "galaxies": len(dataset),
+        "cosine_mean": float(cosines.mean()),
+        "cosine_least": float(cosines.min()),
+    }
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the options and run."""
+    config = parse_config(PackConfig, "Make weights small enough to ship, with their card.", argv)
+    target = pack(config)
+    packed = read_config(target)["gzfound"]["packed"]
+    sys.stdout.write(
+        f"weights: {target}, {directory_size(target) / 2**20:.1f} MiB, cosine with float32 "
+        f"{packed['cosine_least']:.6f} or more\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
