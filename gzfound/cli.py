@@ -157,6 +157,24 @@ def weights() -> None:
         _say(f"{describe_weights(name)}{'  (default)' if name == DEFAULT else ''}")
 
 
+def push(
+    weights: Annotated[str, tyro.conf.Positional],
+    repo: Annotated[str, tyro.conf.Positional],
+    dry_run: Path | None = None,
+) -> None:
+    """Upload weights and their card to the Hugging Face hub.
+
+    Args:
+        weights: weights directory, or name of gzfound weights; its card has to name a licence.
+        repo: owner/name.
+        dry_run: a new folder that gets the files instead; nothing is uploaded.
+    """
+    from gzfound.models.push import push_weights
+
+    done = push_weights(weights, repo, dry_run=dry_run)
+    _say(f"would be uploaded to {repo}: {done}" if dry_run else f"uploaded: {done}")
+
+
 @contextmanager
 def _progress(title: str) -> Iterator[tuple[Progress, TaskID]]:
     """A progress bar, on terminals alone, that goes away at the end."""
@@ -189,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    commands: list[Callable[..., None]] = [simulate, embed, predict, trees, weights]
+    commands: list[Callable[..., None]] = [simulate, embed, predict, trees, weights, push]
     with one_line_usage():
         command = tyro.extras.subcommand_cli_from_dict(
             {command.__name__: _later(command) for command in commands},

@@ -62,7 +62,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             main(arguments)
         assert caught.value.code == 0
         shown = capsys.readouterr().out
-        assert all(name in shown for name in ("simulate", "embed", "predict", "trees"))
+        assert all(
+            name in shown for name in ("simulate", "embed", "predict", "trees", "weights", "push")
+        )
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
