@@ -23,7 +23,7 @@ from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.training.augment import Augment
 from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
-from gzfound.training.galaxies import Galaxies, load_galaxies
+from gzfound.training.galaxies import Galaxies, crop_of_each, load_galaxies
 from gzfound.training.loop import Run, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
@@ -37,14 +37,15 @@ class PretrainConfig(RunConfig):
 
     Attributes:
         encoder: timm architecture.
-        crop: linear fraction of each image kept around its centre.
+        crop: linear fraction of each image kept around its centre: one number, or one for each of
+            data, of which the weights keep the first.
         views: ranges of the augmentations.
         simclr: temperature and projection head.
         watch: galaxies on which the embedding is watched after each epoch.
     """
 
     encoder: str = "resnet18"
-    crop: float = 1.0
+    crop: float | tuple[float, ...] = 1.0
     views: ViewConfig = field(default_factory=ViewConfig)
     simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
     watch: int = 1000
@@ -72,6 +73,7 @@ class Watch:
 
 def pretrain(config: PretrainConfig) -> None:
     """Run the recipe and write ``<output>/weights``."""
+    crops = crop_of_each(config.crop, config.data)
     accelerator, folder = open_run(config)
     with accelerator.main_process_first():
         galaxies = load_galaxies(
@@ -79,12 +81,12 @@ def pretrain(config: PretrainConfig) -> None:
             config=config.data_config,
             split=config.split,
             size=config.image_size,
-            crop=config.crop,
+            crop=crops,
             on_error=config.on_error,
             errors_path=folder / "errors.jsonl",
         )
     encoder = start_encoder(config.encoder, config.weights, config.views.size)
-    transform = EncoderTransform(config.views.size, config.crop)
+    transform = EncoderTransform(config.views.size, crops[0])
     encoder.transform = transform
     model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)
     loss = SimCLRLoss(config.simclr)

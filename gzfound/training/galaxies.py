@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gzfound.data import decoded_images, load_dataset
-from gzfound.errors import DataError
+from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
 from gzfound.votes import votes_from_columns
 
@@ -47,7 +47,7 @@ def load_galaxies(
     config: str | None,
     split: str,
     size: int,
-    crop: float,
+    crop: float | Sequence[float],
     on_error: str = "raise",
     errors_path: Path | None = None,
 ) -> Galaxies:
@@ -58,11 +58,12 @@ def load_galaxies(
         config: of every source.
         split: of every source.
         size: side of the decoded images in pixels.
-        crop: linear fraction of each image kept around its centre.
+        crop: linear fraction of each image kept around its centre, for all sources or for each.
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
         errors_path: lists the images left out, one JSON object a line.
 
     Raises:
+        ConfigError: a crop is out of range, or there are not as many as sources.
         DataError: no source, or one that cannot be read.
     """
     if not sources:
@@ -72,7 +73,8 @@ def load_galaxies(
         "errors_path": errors_path if on_error == "skip" else None,
     }
     datasets = [load_dataset(source, config, split, **skipped) for source in sources]
-    decoded = [decoded_images(d, size, crop=crop, **skipped) for d in datasets]
+    cropped = zip(datasets, crop_of_each(crop, sources), strict=True)
+    decoded = [decoded_images(d, size, crop=part, **skipped) for d, part in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
     try:
         tree, no_votes = DecisionTree.from_columns(names).tree, ""
@@ -86,6 +88,24 @@ def load_galaxies(
     images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
     ids = [name for kept in decoded for name in kept.ids]
     return Galaxies(ids, images, tree, votes, no_votes)
+
+
+def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple[float, ...]:
+    """The crop of each source.
+
+    Raises:
+        ConfigError: a crop is out of range, or there are not as many as sources.
+    """
+    crops = (crop,) * len(sources) if isinstance(crop, (int, float)) else tuple(crop)
+    if len(crops) != len(sources):
+        raise ConfigError(
+            f"crop: {len(crops)} numbers for {len(sources)} datasets; allowed: one number, or one "
+            "for each of data"
+        )
+    for each in crops:
+        if not 0 < each <= 1:
+            raise ConfigError(f"crop: {each} must be above 0 and at most 1")
+    return crops
 
 
 def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.int32]:

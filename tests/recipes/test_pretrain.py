@@ -164,6 +164,20 @@ def test_pretraining_goes_on_from_weights(
         torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
 
 
+def test_sources_have_crops_of_their_own_and_one_may_be_named_twice(
+    script: ModuleType, simulated_galaxies: Path, tmp_path: Path
+) -> None:
+    """The weights keep the first crop; a source named twice is gone through twice an epoch."""
+    data, crops = [str(simulated_galaxies)] * 2, ["0.5", "1.0"]
+    where = ["--output", str(tmp_path / "run"), "--epochs", "1"]
+    script.main([*SMALL, *where, "--data", *data, "--crop", *crops])
+    assert load_encoder(tmp_path / "run" / "weights").transform.crop == 0.5
+    config = read_config_file(script.PretrainConfig, tmp_path / "run" / "config.yaml")
+    assert config.crop == (0.5, 1.0)
+    galaxies = 2 * len(load_dataset(str(simulated_galaxies), split="train"))
+    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl", "step")) == galaxies // 16
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -171,6 +185,7 @@ def test_pretraining_goes_on_from_weights(
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--split", "dev"], "dev"),
         (["--epochs", "0"], "epochs: 0 must be at least 1"),
+        (["--crop", "0.5", "0.2"], "crop: 2 numbers for 1 datasets; allowed: one number, or one"),
         (["--config", "nowhere.yaml"], "config: cannot read nowhere.yaml"),
     ],
 )
