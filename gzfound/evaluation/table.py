@@ -56,7 +56,9 @@ class ResultTable:
         named = ("target", "method", "galaxies")
         rows = [
             Row(
-                *(row[name] for name in named),
+                row["target"],
+                row["method"],
+                row["galaxies"],
                 {name: _interval(value) for name, value in row.items() if name not in named},
             )
             for row in values["rows"]

@@ -113,7 +113,12 @@ def load_head(weights: str | Path | None, encoder: nn.Module) -> TreeHead:
     """
     from safetensors.torch import load_file
 
-    path = Path(find_weights(weights))
+    path = find_weights(weights)
+    if isinstance(path, str):
+        raise WeightsError(
+            f"weights: a decision-tree head is read from a directory, not from {path!r}; download "
+            "one with `hf download owner/name --local-dir W`"
+        )
     columns = read_config(path).get("gzfound", {}).get("columns")
     if not columns or not (path / "head.safetensors").is_file():
         raise WeightsError(f"weights: {path} has no decision-tree head; fine-tune it first")

@@ -78,6 +78,8 @@ def test_a_head_comes_back_for_the_questions_it_was_trained_on(
 def test_an_encoder_alone_has_no_head(weights: Path) -> None:
     with pytest.raises(WeightsError, match="no decision-tree head"):
         load_head(weights, load_encoder(weights))
+    with pytest.raises(WeightsError, match="from a directory, not from 'hf-hub:owner/name'"):
+        load_head("hf-hub:owner/name", load_encoder(weights))
 
 
 class Hostile:
