@@ -50,7 +50,7 @@ class PackConfig:
         results: JSON files of the benchmarks, for the card.
         limits: what the weights were never shown, and what they are not for.
         data_title: what they were trained on, in words; by default the names in the run.
-        licence: identifier of the hub; by default that of the data.
+        licence: of the weights, an identifier of the hub; by default that of the data.
         precision: of kernels and matrices.
         output: folder of packaged weights.
     """
@@ -106,7 +106,7 @@ def described(config: PackConfig, notes: Mapping[str, Any]) -> dict[str, Any]:
         "name": config.name,
         "data": ", ".join(sources) if sources else found.get("data", "unknown"),
         "data_title": config.data_title,
-        "licence": config.licence or found.get("licence", "unknown"),
+        "weights_licence": config.licence,
         "limits": config.limits,
         "results": [table for path in config.results for table in tables(config, Path(path))],
     }

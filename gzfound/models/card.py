@@ -34,9 +34,10 @@ def weights_card(config: Mapping[str, Any]) -> str:
 
     Args:
         config: the ``config.json`` of the weights. Of its ``gzfound`` part the card tells ``name``,
-            ``data`` (``data_title`` where there is one), ``licence``, ``recipe``, ``version``,
-            ``revision``, ``packed``, ``results`` (Markdown tables), ``limits``, ``citations`` and
-            ``config``; what is missing is said to be so.
+            ``data`` (``data_title`` where there is one), ``licence`` of the data and, if it is
+            another, ``weights_licence``, ``recipe``, ``version``, ``revision``, ``packed``,
+            ``results`` (Markdown tables), ``limits``, ``citations`` and ``config``; what is missing
+            is said to be so.
     """
     notes = config.get("gzfound", {})
     citations = "\n".join(f"- {line}" for line in notes.get("citations", ())) or "- none recorded"
@@ -54,7 +55,7 @@ def weights_card(config: Mapping[str, Any]) -> str:
 
 
 def licence_tag(licence: str) -> str:
-    """The licence as the hub names it, for weights whose data have one or more licences."""
+    """One licence as the hub names it, from those of all data."""
     if "unknown" in licence:
         return "unknown"
     return "other" if "," in licence else licence
@@ -62,7 +63,7 @@ def licence_tag(licence: str) -> str:
 
 def _front_matter(notes: Mapping[str, Any]) -> str:
     return f"""---
-license: {licence_tag(notes.get("licence", "unknown"))}
+license: {notes.get("weights_licence") or licence_tag(notes.get("licence", "unknown"))}
 library_name: timm
 pipeline_tag: image-feature-extraction
 tags: [galaxies, astronomy, gzfound]
@@ -85,6 +86,8 @@ def _about(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         f"  {details['crop_pct']:.2f} of the image, mean {details['mean']}, std {details['std']}",
         f"- Embedding: {config['num_features']} numbers",
     ]
+    if "weights_licence" in notes:
+        lines.append(f"- Licence of the weights: {notes['weights_licence']}")
     if "packed" in notes:
         lines.append(f"- Precision of the file: {_precision(notes['packed'])}")
     return "\n".join(lines)

@@ -62,6 +62,24 @@ def test_the_directory_says_where_the_weights_come_from(weights: Path) -> None:
     assert "released as source code by publication" in " ".join(card.split())
 
 
+@pytest.mark.parametrize(
+    ("licence", "tag"),
+    [
+        ("cc0-1.0", "cc0-1.0"),
+        ("cc0-1.0, cc-by-4.0", "other"),
+        ("cc0-1.0, unknown", "unknown"),
+    ],
+)
+def test_the_card_names_one_licence(
+    tmp_path: Path, encoder: nn.Module, licence: str, tag: str
+) -> None:
+    save_weights(tmp_path / "w", encoder, TRANSFORM, {"licence": licence})
+    card = (tmp_path / "w" / "README.md").read_text()
+    assert f"\nlicense: {tag}\n" in card
+    assert f"- Licence of the data: {licence}\n" in card
+    assert "Licence of the weights" not in card
+
+
 def test_a_head_comes_back_for_the_questions_it_was_trained_on(
     tmp_path: Path, encoder: nn.Module
 ) -> None:

@@ -113,6 +113,8 @@ def test_the_card_tells_all_of_it(script: ModuleType, arguments: list[str], tmp_
         "license: cc-by-4.0\n",
         "# tiny_one: test_resnet, with a decision-tree head\n",
         "- Trained on: 60 simulated galaxies\n",
+        "- Licence of the data: cc0-1.0, unknown\n",
+        "- Licence of the weights: cc-by-4.0\n",
         "- Recipe: pretrain_simclr\n",
         "revision abc123\n",
         "- Precision of the file: bf16; the embeddings of 20 galaxies",
