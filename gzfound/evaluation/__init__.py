@@ -5,6 +5,7 @@ from __future__ import annotations
 from gzfound.evaluation.baselines import constant_fractions, pixel_pca
 from gzfound.evaluation.benchmark import ProbeResults, probe_table
 from gzfound.evaluation.bootstrap import Interval, bootstrap_rows, interval, resampled_sums
+from gzfound.evaluation.calibration import calibration, coverage_at_levels, reliability
 from gzfound.evaluation.metrics import AnswerErrors, coverage, per_answer_errors, skill
 from gzfound.evaluation.noise_floor import NoiseFloor, known_noise_floor, noise_floor
 from gzfound.evaluation.predictions import evaluate_predictions
@@ -25,8 +26,10 @@ __all__ = [
     "Scores",
     "TargetResults",
     "bootstrap_rows",
+    "calibration",
     "constant_fractions",
     "coverage",
+    "coverage_at_levels",
     "cross_validation",
     "evaluate_predictions",
     "fit_class_probe",
@@ -38,6 +41,7 @@ __all__ = [
     "per_answer_errors",
     "pixel_pca",
     "probe_table",
+    "reliability",
     "resampled_sums",
     "score_fractions",
     "skill",

@@ -17,6 +17,7 @@ from gzfound.reports.galaxy_panel import GalaxyPanel
 from gzfound.reports.pictures import thumbnail
 from gzfound.reports.predictions import coverage, question_plot, typical_galaxies
 from gzfound.reports.probe_results import probe_plots, probe_table
+from gzfound.reports.reliability import coverage_table, reliability_plot
 from gzfound.reports.sheets import Rows, Tile, neighbour_rows
 from gzfound.reports.summary import Stages, duration
 
@@ -170,6 +171,22 @@ def test_probe_plots_share_their_scale():
     assert len(limits) == 1
     low, high = limits.pop()
     assert low < 0.05 < 0.21 < high
+
+
+def test_reliability_draws_bins_of_enough_galaxies():
+    """Of two bins of all answers, the one of 9 galaxies is left out; a question has its own."""
+    bins = [
+        {"predicted": 0.25, "observed": 0.5, "galaxies": 30},
+        {"predicted": 0.75, "observed": 0.8, "galaxies": 9},
+    ]
+    plot = reliability_plot(bins, {"bar": bins[:1], "rare": []})
+    assert plot.alt == "Mean predicted and observed fractions of all answers: 0.25 and 0.50"
+    with pytest.raises(DataError, match="reliability: no bin has 10 galaxies"):
+        reliability_plot(bins[1:], {})
+    coverage = {"questions": {"bar": [0.52, None]}, "overall": [0.5, 0.951]}
+    table = coverage_table([0.5, 0.95], coverage)
+    assert table.rows == [["bar", "52 %", "–"], ["all answers", "50 %", "95 %"]]
+    assert list(table.columns) == ["Question", "50 % interval", "95 % interval"]
 
 
 def test_neighbours_as_a_picture(images, ids, vectors, tmp_path):
