@@ -7,6 +7,7 @@ from gzfound.evaluation.benchmark import ProbeResults, probe_table
 from gzfound.evaluation.bootstrap import Interval, bootstrap_rows, interval, resampled_sums
 from gzfound.evaluation.calibration import calibration, coverage_at_levels, reliability
 from gzfound.evaluation.metrics import AnswerErrors, coverage, per_answer_errors, skill
+from gzfound.evaluation.morphology import fill_failed, measure_morphology
 from gzfound.evaluation.noise_floor import NoiseFloor, known_noise_floor, noise_floor
 from gzfound.evaluation.predictions import evaluate_predictions
 from gzfound.evaluation.probes import LinearProbe, fit_linear_probe
@@ -32,11 +33,13 @@ __all__ = [
     "coverage_at_levels",
     "cross_validation",
     "evaluate_predictions",
+    "fill_failed",
     "fit_class_probe",
     "fit_linear_probe",
     "fit_number_probe",
     "interval",
     "known_noise_floor",
+    "measure_morphology",
     "noise_floor",
     "per_answer_errors",
     "pixel_pca",
