@@ -12,7 +12,8 @@ What has to be chosen, and why:
   not those of published catalogues, which are measured on linear flux.
 * Sky: the sigma-clipped median of the outer sixteenth on each side. Galaxies are centred.
 * Segments: 1.5 sigma above the sky, as in statmorph's tutorial, which first smooths by the point
-  spread; that of a picture is not known, so a Gaussian of 1 pixel stands for it. The sky's sigma counts as at least half a grey level, since pixels are whole numbers.
+  spread; that of a picture is not known, so a Gaussian of 1 pixel stands for it. The sky's sigma
+  counts as at least half a grey level, since pixels are whole numbers.
 * The galaxy: the segment at the centre, or the nearest within a tenth of the side, as dim
   galaxies have holes. Other segments are masked, so neighbours count for nothing.
 * Failed: no segment there, statmorph's flag 2 ("bad") or more, an error, or a number that is not
@@ -83,7 +84,7 @@ def segments(
         image: uint8 ``(H, W, 3)``.
 
     Returns:
-        Float64 ``(H, W)`` in grey levels; whole numbers ``(H, W)``, 0 for the sky; the galaxy's label.
+        Float64 ``(H, W)`` in grey levels; whole numbers ``(H, W)``, 0 for the sky; the label.
     """
     grey = np.asarray(image, np.float64).mean(axis=2)
     height, width = grey.shape

@@ -31,7 +31,8 @@ def galaxy(
 def test_numbers_follow_the_shape() -> None:
     """An exponential disk has C = 5 lg(2.994 / 0.824) = 2.80, and no asymmetry.
 
-    (1 - (1 + x) exp(-x) is 0.8 and 0.2 at those radii, in scale lengths.) A blob on one side adds asymmetry, and the light's second moment goes outwards.
+    (1 - (1 + x) exp(-x) is 0.8 and 0.2 at those radii, in scale lengths.) A blob on one side adds
+    asymmetry, and the light's second moment goes outwards.
     """
     pytest.importorskip("statmorph")
     disk, lopsided, empty = measure_morphology(
