@@ -33,7 +33,7 @@ from gzfound.evaluation.bootstrap import Interval
 from gzfound.evaluation.metrics import MIN_VOTES
 from gzfound.evaluation.probes import FEWEST, fit_linear_probe
 from gzfound.evaluation.scores import Scores, score_fractions
-from gzfound.evaluation.table import ResultTable, Row
+from gzfound.evaluation.table import MEAN, ResultTable, Row
 from gzfound.trees import DecisionTree
 from gzfound.votes import total_votes
 
@@ -80,15 +80,27 @@ class LabelEfficiency:
         return {"rows": rows, "notes": list(self.notes)}
 
     def to_table(self, metric: str) -> ResultTable:
-        """A metric with a column a share: the mean, and the range over draws in brackets."""
-        rows: dict[tuple[str, str], dict[str, Interval]] = {}
-        tested = {point.target: point.tested for point in self.points}
-        for point in self.points:
-            head = f"{100 * point.share:g} % ({point.galaxies:,})"
-            rows.setdefault((point.target, point.method), {})[head] = point.metrics[metric]
-        title = f"{metric} by share of the labels (galaxies)"
-        found = [Row(t, method, tested[t], values) for (t, method), values in rows.items()]
-        return ResultTable(title, found, self.notes)
+        """A metric with a column a share: the mean, and the range over draws in brackets.
+
+        The largest share has every question that another has, and gives the order of the rows.
+        """
+        heads = {p.share: f"{100 * p.share:g} % ({p.galaxies:,})" for p in self.points}
+        values = {(p.target, p.method, p.share): p.metrics[metric] for p in self.points}
+        nothing = Interval(float("nan"), float("nan"), float("nan"))
+        rows = [
+            Row(
+                point.target,
+                point.method,
+                point.tested,
+                {
+                    head: values.get((point.target, point.method, share), nothing)
+                    for share, head in heads.items()
+                },
+            )
+            for point in self.points
+            if point.share == max(heads)
+        ]
+        return ResultTable(f"{metric} by share of the labels (galaxies)", rows, self.notes)
 
 
 def label_efficiency(
@@ -108,7 +120,8 @@ def label_efficiency(
     """Probe embeddings on shares of the labels, and score them on the same test galaxies.
 
     A share of fewer galaxies than a probe needs is left out, and so is, at a share, a question on
-    which one of the draws has no votes: a mean over other questions would be another number.
+    which one of the draws has no votes. Such a share has no mean of answers: over the other
+    questions it would be another number.
 
     Args:
         embeddings: method to embeddings of all N galaxies.
@@ -166,7 +179,8 @@ def label_efficiency(
             resamples=1,
         )
         methods = (*vectors, *([CONSTANT] if constant else []))
-        points += _points(scores, methods, share, size, len(subsets))
+        found = _points(scores, methods, share, size, len(subsets))
+        points += [p for p in found if p.target != MEAN or len(places) == len(probed.columns)]
     if not points:
         raise DataError(f"label efficiency of {len(train_rows)} galaxies: {' '.join(notes[1:])}")
     return LabelEfficiency(tuple(points), tuple(notes))

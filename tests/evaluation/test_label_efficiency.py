@@ -67,7 +67,10 @@ def test_more_labels_give_more_skill_and_less_range(found: Any) -> None:
 
 
 def test_what_is_left_out_is_said(found: Any, world: Any) -> None:
-    """0.1 % of 700 is one galaxy; votes on bars of galaxy 0 alone are in few subsets."""
+    """0.1 % of 700 is one galaxy; votes on bars of galaxy 0 alone are in few subsets.
+
+    Of two questions or of three, the mean is left out where one of them is.
+    """
     assert found.notes[1:] == ("0.1 % (1 galaxies): left out, a probe needs 5.",)
     votes = world.votes.copy()
     votes[1:700, world.tree.slices[BAR]] = 0
@@ -88,6 +91,22 @@ def test_what_is_left_out_is_said(found: Any, world: Any) -> None:
         (ROOT, 0.02),
         *((target, 1.0) for target in (ROOT, BAR, MEAN)),
     ]
+    third = "how-rounded-hubble"
+    more = label_efficiency(
+        {"good": world.embeddings},
+        votes,
+        world.tree,
+        TRAIN,
+        TEST,
+        (ROOT, third, BAR),
+        shares=(0.1,),
+        draws=2,
+        constant=False,
+    )
+    assert [p.target for p in more.points] == [ROOT, third]
+    lines = rare.to_table("RMSE").to_markdown().splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:7]] == [f"| {t}" for t in (ROOT, BAR, MEAN)]
+    assert [line.split(" | ")[3] == "–" for line in lines[4:7]] == [False, True, True]
     with pytest.raises(DataError, match=r"700 galaxies: 0\.1 % \(1 galaxies\): left out"):
         label_efficiency({}, votes, world.tree, TRAIN, TEST, (ROOT,), shares=(0.001,))
     with pytest.raises(ConfigError, match=r"shares \(1\.5,\), draws 5; allowed: shares above 0"):
