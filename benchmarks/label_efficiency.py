@@ -28,6 +28,7 @@ from gzfound.evaluation.methods import (
 )
 from gzfound.evaluation.results import write_results
 from gzfound.evaluation.sample import load_sample, vote_task
+from gzfound.evaluation.table import MEAN
 from gzfound.files import write_text
 from gzfound.models import transform_of
 from gzfound.reports import save_png
@@ -86,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     tables = [found.to_table(metric) for metric in METRICS]
     rich.print(tables[0].to_rich())
     write_text(output.with_suffix(".md"), "\n".join(table.to_markdown() for table in tables))
-    target = found.points[-1].target  # the mean of answers, or the only question
+    targets = [point.target for point in found.points]
+    target = MEAN if MEAN in targets else targets[0]
     save_png(efficiency_plot(found.points, target, "skill").figure, output.with_suffix(".png"))
     result = {
         **found.to_dict(),
