@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzfound  # isort: skip  # before torch: says how its threads wait
+import gzfound  # isort: skip  # noqa: F401  # before torch: says how its threads wait
 
 import shutil
 from dataclasses import replace
@@ -14,6 +14,14 @@ import numpy as np
 from gpu_sizes import Job
 from gpu_training import simulated
 
+from gzfound.evaluation.methods import (
+    EMBEDDING,
+    chosen_baselines,
+    load_encoders,
+    method_embeddings,
+)
+from gzfound.evaluation.results import without_nan
+from gzfound.evaluation.sample import Sample, load_sample
 from gzfound.models import transform_of
 from gzfound.models.precision import usable_cores
 
@@ -31,24 +39,25 @@ def probes(job: Job) -> Result:
         weights=str(weights),
         data=str(simulated(job, "pretraining", job.sizes.galaxies)),
         questions="all",
+        baselines="constant,untrained,pixels",
         min_votes=20 if job.sizes.compiles else 1,
         seed=job.seed,
         device=str(job.device),
         threads=usable_cores(),
         resamples=200,
     )
-    encoder = gzfound.load_encoder(weights)
-    transform = transform_of(encoder)
-    sample = fewer(linear_probe.load_sample(config, transform.size, transform.crop), job)
-    embeddings = linear_probe.make_embeddings(config, encoder, sample.images)
-    found = linear_probe.probe_questions(config, sample, embeddings)
+    baselines, encoders = chosen_baselines(config.baselines), load_encoders(config)
+    transform = transform_of(encoders[EMBEDDING])
+    sample = fewer(load_sample(config, transform.size, transform.crop), job)
+    embeddings = method_embeddings(config, encoders, sample, baselines)
+    found = linear_probe.probe_questions(config, sample, embeddings, constant=True)
     files = save_small(weights, job.work / "weights_bf16")
-    table = linear_probe.without_nan({"rows": found["rows"], "notes": found["notes"]})
+    table = without_nan({"rows": found["rows"], "notes": found["notes"]})
     return {"table": table, "weight_files": files}
 
 
-def fewer(sample: linear_probe.Sample, job: Job) -> linear_probe.Sample:
-    """The test galaxies, and the first ``probed`` of the others."""
+def fewer(sample: Sample, job: Job) -> Sample:
+    """The test galaxies, and the first ``probed`` of the others; they cannot be decoded again."""
     assert sample.test_rows is not None
     train = np.setdiff1d(np.arange(len(sample.ids)), sample.test_rows)[: job.sizes.probed]
     rows = np.concatenate([train, sample.test_rows])
@@ -58,6 +67,7 @@ def fewer(sample: linear_probe.Sample, job: Job) -> linear_probe.Sample:
         ids=[sample.ids[row] for row in rows],
         columns={name: values[rows] for name, values in sample.columns.items()},
         test_rows=np.arange(len(train), len(rows)),
+        sources=(),
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzfound  # isort: skip  # before torch: says how its threads wait
 
 import csv
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import rich
 import torch
-from linear_probe import without_nan
 from PIL import Image
 
 from gzfound.data import decoded_images
@@ -35,19 +33,17 @@ from gzfound.evaluation import (
     Row,
     cross_validation,
     interval,
-    pixel_pca,
     resampled_sums,
     target_table,
 )
 from gzfound.evaluation.benchmark import EmbeddingOf
-from gzfound.files import write_text
-from gzfound.models import create_encoder
+from gzfound.evaluation.methods import EMBEDDING, baseline_embeddings
+from gzfound.evaluation.results import write_results
 from gzfound.neighbours import nearest
 from gzfound.reports import save_png
 from gzfound.reports.sheets import neighbour_rows
 from gzfound.simulation.render import render
 from gzfound.training.config import parse_config
-from gzfound.training.provenance import machine, revision, versions
 
 LEAST_IMAGES = 5
 """Fewest images of an answer, and a question needs two answers with as many."""
@@ -84,15 +80,10 @@ def embeddings_of(
     config: RealConfig, images: npt.NDArray[np.uint8], encoder: torch.nn.Module
 ) -> dict[str, EmbeddingOf]:
     """Embeddings of the weights, of the same encoder untrained, and of the pixels."""
-    details: Any = encoder.pretrained_cfg
-    torch.manual_seed(config.seed)
-    untrained = create_encoder(details["architecture"], image_size=encoder.transform.size).eval()
-    untrained.transform = encoder.transform
-    return {
-        "embedding": embed_arrays(encoder, images),
-        "untrained encoder": embed_arrays(untrained, images),
-        "pixel PCA": lambda rows: pixel_pca(images, rows, components=64, seed=config.seed),
-    }
+    compared = baseline_embeddings(
+        encoder, images, ("untrained", "pixels"), seed=config.seed, device="cpu"
+    )
+    return {EMBEDDING: embed_arrays(encoder, images), **compared}
 
 
 def decode(source: Path, encoder: torch.nn.Module, **options: Any) -> Any:
@@ -245,11 +236,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "hst_goods": goods(config),
         "gz_examples": examples(config),
         "configuration": {**asdict(config), "data": named_as_given(config.data)},
-        "machine": machine(),
-        "versions": versions(),
-        "revision": revision(),
     }
-    write_text(config.output, json.dumps(without_nan(result), indent=2, allow_nan=False) + "\n")
+    write_results(config.output, result)
     print(f"written: {config.output}")
 
 

@@ -125,6 +125,7 @@ def demo(config: DemoConfig) -> Path:
         "benchmarks/linear_probe.py",
         [
             *("--weights", weights, *data, "--questions", config.held_out, *seed),
+            *("--baselines", "constant,untrained,pixels"),  # morphology would take half an hour
             *("--min-votes", str(config.min_votes), "--output", str(folder / "probe.json")),
         ],
     )

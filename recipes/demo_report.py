@@ -62,6 +62,9 @@ def write_report(folder: Path) -> Path:
         kept.ids,
         min_votes=probe["configuration"]["min_votes"],
     )
+    metrics = json.loads((folder / "tree/metrics.json").read_text(encoding="utf-8"))
+    if "calibration" in metrics:  # there are votes enough to score
+        add.add_calibration(report, metrics["calibration"])
     add.add_probes(
         report, results, metric="RMSE", lower_is_better=True, caption=" ".join(probe["notes"])
     )

@@ -65,6 +65,7 @@ def probe_table(
     test_rows: Rows,
     questions: Sequence[str] | None = None,
     *,
+    constant: bool = True,
     seed: int = 0,
     min_votes: int = MIN_VOTES,
     resamples: int = RESAMPLES,
@@ -73,12 +74,13 @@ def probe_table(
 
     Args:
         embeddings: method to embeddings of all N galaxies; the first is what the paired
-            differences are about. The constant predictor is added last.
+            differences are about.
         votes: counts, ``(N, A)``, answers in the order of ``tree``.
         tree: the campaign's questions.
         train_rows: rows to fit on; the penalties are chosen within them.
         test_rows: rows to score.
         questions: the ones to probe, by default all.
+        constant: add the constant predictor as the last method; skill is against it either way.
         seed: of the validation split and the bootstrap.
         min_votes: fewest votes on a question for a galaxy to count.
         resamples: of the bootstrap.
@@ -91,7 +93,7 @@ def probe_table(
     probed = only_questions(tree, tuple(tree.slices) if questions is None else questions)
     columns = [tree.columns.index(column) for column in probed.columns]
     train, test = votes[train_rows][:, columns], votes[test_rows][:, columns]
-    constant = constant_fractions(train, probed, min_votes)
+    reference = constant_fractions(train, probed, min_votes)
     predictions: dict[str, Floats] = {}
     penalties = {}
     for method, embedding in embeddings.items():
@@ -99,9 +101,10 @@ def probe_table(
         probe = fit_linear_probe(vectors[train_rows], train, probed, seed=seed)
         predictions[method] = probe.predict(vectors[test_rows])
         penalties[method] = probe.penalties
-    predictions[CONSTANT] = np.tile(constant, (len(test), 1))
+    if constant:
+        predictions[CONSTANT] = np.tile(reference, (len(test), 1))
     scores = score_fractions(
-        predictions, test, probed, constant, min_votes=min_votes, resamples=resamples, seed=seed
+        predictions, test, probed, reference, min_votes=min_votes, resamples=resamples, seed=seed
     )
     notes = (
         f"Linear probes fitted to the votes of {len(train_rows):,} galaxies, scored on "

@@ -12,6 +12,7 @@ from gzfound.errors import DataError
 from gzfound.evaluation.baselines import constant_fractions
 from gzfound.evaluation.benchmark import CONSTANT, only_questions
 from gzfound.evaluation.bootstrap import RESAMPLES
+from gzfound.evaluation.calibration import calibration
 from gzfound.evaluation.metrics import MIN_VOTES, coverage
 from gzfound.evaluation.scores import score_fractions
 from gzfound.evaluation.table import ResultTable
@@ -51,8 +52,9 @@ def evaluate_predictions(
 
     Returns:
         What ``json.dumps`` takes: ``rows`` of the result table (methods ``model`` and
-        ``constant``), and ``coverage``: answer to the share of galaxies within the 90 %
-        interval of observed fractions, null where none has enough votes.
+        ``constant``), ``coverage``: answer to the share of galaxies within the 90 %
+        interval of observed fractions, which holds at least as many, null where none has enough
+        votes; and ``calibration``: exact coverage and reliability (:func:`calibration`).
     """
     reference = votes if train_votes is None else train_votes
     if not len(votes):
@@ -91,4 +93,9 @@ def evaluate_predictions(
         column: float(share) if np.isfinite(share) else None
         for column, share in zip(kept.columns, shares, strict=True)
     }
-    return {**table.to_dict(), "coverage": covered, "coverage_level": LEVEL}
+    return {
+        **table.to_dict(),
+        "coverage": covered,
+        "coverage_level": LEVEL,
+        "calibration": calibration(alpha.numpy(), seen_votes, kept, min_votes),
+    }

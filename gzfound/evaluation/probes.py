@@ -30,6 +30,9 @@ PENALTIES: tuple[float, ...] = tuple(float(10.0**power) for power in np.arange(0
 MANY = 2000
 """With fewer galaxies, one in five is too few to choose by: all take their turn (five folds)."""
 
+FEWEST = 5
+"""Fewest galaxies that a probe can be fitted to: one a fold."""
+
 _PATIENCE = 2
 
 
@@ -121,9 +124,9 @@ def fit_linear_probe(
 def validation_splits(galaxies: int, seed: int) -> list[tuple[Rows, Rows]]:
     """(rows to fit, rows held back): one split of many galaxies, five folds of few."""
     order = permutation(stream_key(seed, "probe-validation"), galaxies)
-    folds = np.array_split(order, 5)
-    if galaxies < 5:
-        raise DataError(f"a probe needs at least 5 galaxies to fit, there are {galaxies}")
+    folds = np.array_split(order, FEWEST)
+    if galaxies < FEWEST:
+        raise DataError(f"a probe needs at least {FEWEST} galaxies to fit, there are {galaxies}")
     used = folds[:1] if galaxies >= MANY else folds
     return [(np.sort(np.setdiff1d(order, fold)), np.sort(fold)) for fold in used]
 

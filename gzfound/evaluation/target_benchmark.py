@@ -77,6 +77,7 @@ def target_table(
     *,
     name: str = "target",
     kind: str = "auto",
+    constant: bool = True,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> TargetResults:
@@ -90,11 +91,12 @@ def target_table(
     Intervals resample the galaxies of each fold.
 
     Args:
-        embeddings: method to embeddings of all N galaxies; the constant is added last.
+        embeddings: method to embeddings of all N galaxies.
         target: ``(N,)``.
         splits: (training rows, test rows), as of :func:`cross_validation`.
         name: of the target, for the table.
         kind: ``number``, ``class`` or ``auto``.
+        constant: add the constant predictor as the last method.
         seed: of validation splits and bootstrap.
         resamples: of the bootstrap.
     """
@@ -103,12 +105,14 @@ def target_table(
     for train_rows, test_rows in splits:
         check_disjoint(train_rows, test_rows)
     predictor = _number_predictions if numeric else _class_predictions
-    parts: dict[str, list[npt.NDArray[Any]]] = {method: [] for method in (*embeddings, CONSTANT)}
+    methods = (*embeddings, *([CONSTANT] if constant else []))
+    parts: dict[str, list[npt.NDArray[Any]]] = {method: [] for method in methods}
     for train_rows, test_rows in splits:
         for method, embedding in embeddings.items():
             vectors = resolve(embedding, train_rows, method, len(truth))
             parts[method].append(predictor(vectors, truth, train_rows, test_rows, seed))
-        parts[CONSTANT].append(_constant(truth[train_rows], len(test_rows), numeric))
+        if constant:
+            parts[CONSTANT].append(_constant(truth[train_rows], len(test_rows), numeric))
     tested = np.concatenate([test_rows for _, test_rows in splits])
     sizes = [len(test_rows) for _, test_rows in splits]
     metrics: dict[str, Metric] = (

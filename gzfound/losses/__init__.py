@@ -9,6 +9,7 @@ from gzfound.losses.dirichlet_multinomial import (
 )
 from gzfound.losses.dirichlet_summaries import (
     credible_interval,
+    cumulative_votes,
     expected_fractions,
     fraction_variance,
     sample,
@@ -18,6 +19,7 @@ from gzfound.losses.dirichlet_summaries import (
 __all__ = [
     "DirichletMultinomialLoss",
     "credible_interval",
+    "cumulative_votes",
     "expected_fractions",
     "fraction_variance",
     "log_likelihood",

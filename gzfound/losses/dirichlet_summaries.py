@@ -8,6 +8,7 @@ Distributions, ch. 35.13).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,11 +79,11 @@ def fraction_variance(
     return variance.to(concentrations.dtype)
 
 
-def _beta_binomial_interval(a: Floats, b: Floats, n: npt.NDArray[np.int64], tail: float) -> Floats:
-    """The smallest counts whose cumulative probability reaches ``tail`` and ``1 - tail``.
+def _beta_binomial(a: Floats, b: Floats, n: npt.NDArray[np.int64]) -> Floats:
+    """P(at most k of n), ``(rows, 1 + the largest n)`` for k = 0, 1, ...; shapes are ``(rows,)``.
 
     P(k + 1) / P(k) = (n - k)(a + k) / ((k + 1)(b + n - k - 1)), from
-    log P(0) = log B(a, b + n) - log B(a, b). The shapes are ``(rows,)``; returns ``(2, rows)``.
+    log P(0) = log B(a, b + n) - log B(a, b).
     """
     k = np.arange(int(n.max()))
     left = n[:, None] - k
@@ -91,22 +92,75 @@ def _beta_binomial_interval(a: Floats, b: Floats, n: npt.NDArray[np.int64], tail
         steps -= np.log1p(k) + np.log(b[:, None] + left - 1)
     steps = np.where(left > 0, steps, -np.inf)
     log_p = np.concatenate([np.zeros((len(n), 1)), np.cumsum(steps, axis=1)], axis=1)
-    cumulative = np.cumsum(np.exp(log_p - log_p.max(axis=1, keepdims=True)), axis=1)
+    cumulative: Floats = np.cumsum(np.exp(log_p - log_p.max(axis=1, keepdims=True)), axis=1)
     cumulative /= cumulative[:, -1:]
-    limits = np.array([tail, 1 - tail])[:, None, None] - 1e-12
-    found: Floats = np.argmax(cumulative >= limits, axis=2).astype(np.float64)
-    return found
+    return cumulative
 
 
-def _observed_interval(a: Floats, b: Floats, n: npt.NDArray[np.int64], tail: float) -> Floats:
-    result = np.full((2, len(n)), np.nan)
+def _asked_blocks(n: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows with n > 0, those of like n together, as many as fit in the memory of a block."""
     asked = np.flatnonzero(n > 0)
     asked = asked[np.argsort(n[asked], kind="stable")]
     step = max(1, _CHUNK // (int(n.max(initial=0)) + 1))
     for start in range(0, len(asked), step):
-        rows = asked[start : start + step]
-        result[:, rows] = _beta_binomial_interval(a[rows], b[rows], n[rows], tail) / n[rows]
+        yield asked[start : start + step]
+
+
+def _observed_interval(a: Floats, b: Floats, n: npt.NDArray[np.int64], tail: float) -> Floats:
+    """The smallest fractions whose cumulative probability reaches ``tail`` and ``1 - tail``."""
+    result = np.full((2, len(n)), np.nan)
+    limits = np.array([tail, 1 - tail])[:, None, None] - 1e-12
+    for rows in _asked_blocks(n):
+        cumulative = _beta_binomial(a[rows], b[rows], n[rows])
+        result[:, rows] = np.argmax(cumulative >= limits, axis=2) / n[rows]
     return result
+
+
+def cumulative_votes(
+    concentrations: Tensor, votes: Tensor, tree: DecisionTree
+) -> tuple[Floats, Floats]:
+    """Predicted probability of fewer votes than were given, and of no more than were given.
+
+    The totals are those of ``votes``; the number for each answer is beta-binomial. Under a perfect
+    model a uniform draw between the two is itself uniform on [0, 1].
+
+    Args:
+        concentrations: ``(B, A)``, positive.
+        votes: ``(B, A)`` whole numbers.
+        tree: the questions and answers.
+
+    Returns:
+        (fewer, no more), each float64 ``(B, A)``; NaN where the question has no votes, 0 and 1
+        for the answer of a question with a single one.
+    """
+    check_shapes(tree, concentrations=concentrations, votes=votes)
+    a, b, certain = _beta_shapes(concentrations, tree)
+    k = votes.cpu().numpy().astype(np.int64)
+    starts = [part.start for part in tree.slices.values()]
+    n = np.add.reduceat(k, starts, axis=1)[:, tree.question_index]
+    flat_a, flat_b, flat_k, flat_n = a.ravel(), b.ravel(), k.ravel(), n.ravel()
+    result = np.full((2, k.size), np.nan)
+    for rows in _asked_blocks(flat_n):
+        cumulative = _beta_binomial(flat_a[rows], flat_b[rows], flat_n[rows])
+        place, given = np.arange(len(rows)), flat_k[rows]
+        result[0, rows] = np.where(given > 0, cumulative[place, given - 1], 0.0)
+        result[1, rows] = cumulative[place, given]
+    fewer, no_more = result.reshape(2, *k.shape)
+    fewer[:, certain] = np.where(n[:, certain] > 0, 0.0, np.nan)
+    no_more[:, certain] = np.where(n[:, certain] > 0, 1.0, np.nan)
+    return fewer, no_more
+
+
+def _beta_shapes(
+    concentrations: Tensor, tree: DecisionTree
+) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """The shapes a and b of each answer's Beta ``(B, A)``, and which answers are alone ``(A,)``."""
+    beside = _per_question(concentrations, tree)[1].detach().cpu().numpy()
+    a = concentrations.detach().cpu().double().numpy()
+    b = beside - a
+    certain = np.bincount(tree.question_index)[tree.question_index] == 1
+    b[:, certain] = 1.0
+    return a, b, certain
 
 
 def credible_interval(
@@ -128,11 +182,8 @@ def credible_interval(
     """
     if not 0 < level < 1:
         raise ConfigError(f"level is {level!r}; allowed: a number between 0 and 1, such as 0.9")
-    beside = _per_question(concentrations, tree)[1].detach().cpu().numpy()
-    a = concentrations.detach().cpu().double().numpy()
-    b, tail = beside - a, (1 - level) / 2
-    certain = np.bincount(tree.question_index)[tree.question_index] == 1
-    b[:, certain] = 1.0
+    a, b, certain = _beta_shapes(concentrations, tree)
+    tail = (1 - level) / 2
     if totals is None:
         bounds = np.stack([special.betaincinv(a, b, tail), special.betainccinv(a, b, tail)])
     else:

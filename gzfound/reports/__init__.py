@@ -1,9 +1,9 @@
 """Reports a person wants to look at: one HTML file that holds its images and opens offline.
 
 ``page`` builds the page and knows nothing of galaxies; ``sheets``, ``curves``, ``embedding_map``,
-``predictions``, ``galaxy_panel``, ``probe_results`` and ``summary`` make its parts from arrays;
-``sections`` puts the parts and the words of a run's report together. Plots need matplotlib
-(``pip install 'gzfound[report]'``).
+``predictions``, ``galaxy_panel``, ``reliability``, ``probe_results`` and ``summary`` make its
+parts from arrays; ``sections`` puts the parts and the words of a run's report together. Plots
+need matplotlib (``pip install 'gzfound[report]'``).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from gzfound.reports.galaxy_panel import GalaxyPanel
 from gzfound.reports.page import Code, Group, Html, Note, Part, Report
 from gzfound.reports.predictions import QuestionPredictions, question_plot, typical_galaxies
 from gzfound.reports.probe_results import ProbeResult, probe_plots, probe_table
+from gzfound.reports.reliability import coverage_table, reliability_plot
 from gzfound.reports.sheets import Images, contact_sheet, neighbour_rows, view_rows
 from gzfound.reports.summary import Pairs, Stages
 from gzfound.training.provenance import machine, versions
@@ -140,6 +142,24 @@ def add_predictions(
         f"the votes. Plots show galaxies with at least {min_votes} votes on the question. Below, "
         "single galaxies: questions grow faint where volunteers are unlikely to be asked them.",
         *parts,
+    )
+
+
+def add_calibration(report: Report, calibration: Mapping[str, Any]) -> None:
+    """Reliability and coverage, as ``gzfound.evaluation.calibration`` gives them."""
+    curves = calibration["reliability"]
+    report.section(
+        "Calibration",
+        "Of the votes that were predicted to be a third, a third should be: dots on the dashed "
+        "line are right. And of the votes, as many should lie in an interval as its name says: "
+        "fewer, and the model is too sure of itself; more, and it is too modest.",
+        Group(
+            [
+                reliability_plot(curves["overall"], curves["questions"]),
+                coverage_table(calibration["levels"], calibration["coverage"]),
+            ],
+            340,
+        ),
     )
 
 

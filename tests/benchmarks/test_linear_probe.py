@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
 
 import gzfound
+from gzfound.evaluation import methods
+from gzfound.evaluation.sample import load_sample
 from gzfound.models import EncoderTransform, create_encoder, save_weights
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +68,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(script: ModuleType, weights: Path, data: Path, output: Path, *options: str) -> dict:
     common = ["--weights", str(weights), "--data", str(data), "--output", str(output)]
-    script.main([*common, "--resamples", "100", "--components", "8", *options])
+    chosen = [] if "--baselines" in options else ["--baselines", "constant,untrained,pixels"]
+    script.main([*common, *chosen, "--resamples", "100", "--components", "8", *options])
     return json.loads(output.read_text(encoding="utf-8"))
 
 
@@ -95,6 +100,62 @@ def test_number_and_class_targets(
     assert rows["pixel PCA"]["accuracy"]["value"] > 0.8
 
 
+def test_other_weights_see_the_galaxies_at_their_own_size(
+    script: ModuleType, weights: Path, data: Path, tmp_path: Path
+) -> None:
+    """The same encoder that takes 16 pixels is another method; its embeddings are those of
+    ``gzfound.embed``, which decodes at its size, and not those of images made for the first."""
+    other = tmp_path / "small"
+    save_weights(other, gzfound.load_encoder(weights), EncoderTransform(16, crop=0.8), {})
+    config = script.ProbeConfig(weights=str(weights), also=str(other), data=str(data))
+    encoders = methods.load_encoders(config)
+    sample = load_sample(config, 32, 1.0)
+    found = methods.method_embeddings(config, encoders, sample, ())
+    assert list(found) == ["embedding", str(other)]
+    expected = gzfound.embed(data, other, split="train", precision="no")
+    assert expected.ids == sample.ids
+    np.testing.assert_allclose(found[str(other)], expected.vectors, rtol=1e-3, atol=1e-3)
+    options = ["--target", "radius", "--baselines", "none", "--also", str(other)]
+    table = run(script, weights, data, tmp_path / "R.json", *options)
+    assert {row["method"] for row in table["rows"]} == {"embedding", str(other)}
+
+
+def test_morphology_is_a_method_like_any_other(
+    script: ModuleType,
+    weights: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five numbers of which the first is the share of bright pixels, and one galaxy failed."""
+
+    def measure(images: Iterable[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
+        found = np.array([[(image > 100).mean(), 0, 0, 0, 0] for image in images])
+        found[3] = np.nan
+        return found
+
+    monkeypatch.setattr(methods, "measure_morphology", measure)
+    options = ["--questions", "smooth-or-featured-hubble", "--baselines", "morphology"]
+    found = run(script, weights, data, tmp_path / "R.json", *options)
+    rows = {row["method"]: row for row in found["rows"]}
+    assert list(rows) == ["embedding", "morphology"]
+    assert rows["morphology"]["skill"]["value"] > 0.8
+    assert {item["less"] for item in found["differences"]} == {"morphology"}
+
+
+def test_without_statmorph_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None)
+    assert methods.chosen_baselines("all") == ("constant", "untrained", "pixels")
+    said = capsys.readouterr().err
+    assert "pip install 'gzfound[morphology]'" in said
+    assert said.count("\n") == 1
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: name)
+    assert methods.chosen_baselines("all") == tuple(methods.BASELINES)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_same_seed_gives_the_same_numbers(
     script: ModuleType, weights: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +171,9 @@ def test_the_same_seed_gives_the_same_numbers(
     [
         ([], "give either --questions Q1,Q2 (or all) or --target COLUMN"),
         (["--target", "colour"], "there is no column 'colour'; the columns are"),
+        (["--target", "radius", "--baselines", "pca"], "baselines: 'pca' is unknown; allowed: con"),
+        (["--target", "radius", "--also", "resnet0"], "weights: 'resnet0' is no directory"),
+        (["--target", "radius", "--also", "pixel PCA"], "also: 'pixel PCA' is a method already"),
         (["--questions", "bar"], "'bar' is not a question of gz_hubble; allowed: smooth-or"),
     ],
 )

@@ -68,6 +68,15 @@ def report(images, ids, vectors, predictions):
     sections.add_map(page, images, vectors, values={HOSTILE: vectors[:, 0]})
     sections.add_neighbours(page, images, ids, vectors, k=3)
     sections.add_predictions(page, predictions, images, ids)
+    bins = [{"predicted": 0.2, "observed": 0.3, "galaxies": 20}]
+    sections.add_calibration(
+        page,
+        {
+            "levels": [0.5],
+            "coverage": {"questions": {HOSTILE: [0.5]}, "overall": [0.5]},
+            "reliability": {"questions": {HOSTILE: bins}, "overall": bins},
+        },
+    )
     results = [ProbeResult("bar", HOSTILE, 0.1, 0.09, 0.11, 412, 0.05, 0.8)]
     sections.add_probes(page, results, metric=HOSTILE, lower_is_better=True, caption=HOSTILE)
     sections.add_summary(page, [HOSTILE], {HOSTILE: 3.0}, data={HOSTILE: HOSTILE})
@@ -105,7 +114,7 @@ def test_images_and_plots_have_words(report):
     pictures = [attributes for tag, attributes in tags if tag == "img"]
     plots = [attributes for tag, attributes in tags if tag == "svg"]
     assert len(pictures) > 40
-    assert len(plots) == 2 + 1 + 2 + 1
+    assert len(plots) == 2 + 1 + 2 + 1 + 1
     assert all(picture["alt"] for picture in pictures)
     assert all(plot["aria-label"] and plot["role"] == "img" for plot in plots)
 
@@ -115,7 +124,7 @@ def test_links_lead_to_sections(report):
     tags = Page(report.html()).tags
     links = [attributes["href"] for tag, attributes in tags if tag == "a"]
     anchors = [f"#{attributes['id']}" for tag, attributes in tags if tag == "section"]
-    assert len(set(links)) == 9
+    assert len(set(links)) == 10
     assert links == anchors
 
 

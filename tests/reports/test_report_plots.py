@@ -10,13 +10,17 @@ from PIL import Image
 
 import gzfound
 from gzfound.errors import DataError, GzfoundError
+from gzfound.evaluation import Interval
+from gzfound.evaluation.label_efficiency import SharePoint
 from gzfound.reports import Curve, ProbeResult, QuestionPredictions, Table, by_question, save_png
 from gzfound.reports.curves import _running_mean, curve_plot
 from gzfound.reports.embedding_map import assign_cells, map_picture, positions, value_panel
 from gzfound.reports.galaxy_panel import GalaxyPanel
+from gzfound.reports.label_efficiency import efficiency_plot
 from gzfound.reports.pictures import thumbnail
 from gzfound.reports.predictions import coverage, question_plot, typical_galaxies
 from gzfound.reports.probe_results import probe_plots, probe_table
+from gzfound.reports.reliability import coverage_table, reliability_plot
 from gzfound.reports.sheets import Rows, Tile, neighbour_rows
 from gzfound.reports.summary import Stages, duration
 
@@ -170,6 +174,38 @@ def test_probe_plots_share_their_scale():
     assert len(limits) == 1
     low, high = limits.pop()
     assert low < 0.05 < 0.21 < high
+
+
+def test_reliability_draws_bins_of_enough_galaxies():
+    """Of two bins of all answers, the one of 9 galaxies is left out; a question has its own."""
+    bins = [
+        {"predicted": 0.25, "observed": 0.5, "galaxies": 30},
+        {"predicted": 0.75, "observed": 0.8, "galaxies": 9},
+    ]
+    plot = reliability_plot(bins, {"bar": bins[:1], "rare": []})
+    assert plot.alt == "Mean predicted and observed fractions of all answers: 0.25 and 0.50"
+    with pytest.raises(DataError, match="reliability: no bin has 10 galaxies"):
+        reliability_plot(bins[1:], {})
+    coverage = {"questions": {"bar": [0.52, None]}, "overall": [0.5, 0.951]}
+    table = coverage_table([0.5, 0.95], coverage)
+    assert table.rows == [["bar", "52 %", "–"], ["all answers", "50 %", "95 %"]]
+    assert list(table.columns) == ["Question", "50 % interval", "95 % interval"]
+
+
+def test_efficiency_has_a_line_a_method():
+    """Two methods at 14 galaxies, one of them at 700 too; the other target is not drawn."""
+    found = [("SimCLR", 14, 0.2), ("PCA", 14, 0.1), ("SimCLR", 700, 0.8)]
+    points = [
+        SharePoint("bar", name, n / 700, n, 200, 3, {"skill": Interval(v, v - 0.1, v + 0.1)})
+        for name, n, v in found
+    ]
+    plot = efficiency_plot(points, "bar", "skill")
+    axes = plot.figure.axes[0]
+    assert plot.alt.endswith("SimCLR 0.200 with 14, 0.800 with 700; PCA 0.100 with 14")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["SimCLR", "PCA"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["14", "700"]
+    with pytest.raises(DataError, match="nothing to plot of 'ring'"):
+        efficiency_plot(points, "ring", "skill")
 
 
 def test_neighbours_as_a_picture(images, ids, vectors, tmp_path):

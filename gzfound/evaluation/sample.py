@@ -1,0 +1,127 @@
+"""The galaxies that a benchmark tests methods on: images, columns, and which are for testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gzfound.data import decoded_images, load_dataset, split_by_id
+from gzfound.data.splits import check_no_overlap
+from gzfound.errors import DataError
+from gzfound.evaluation.benchmark import Rows
+from gzfound.trees import DecisionTree
+from gzfound.votes import votes_from_columns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Options that say where the galaxies come from.
+
+    Attributes:
+        data: hub name, dataset directory, or folder of images with a table.
+        data_config: configuration of the dataset.
+        threads: threads that decode images.
+        on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
+    """
+
+    data: str = ""
+    data_config: str | None = None
+    threads: int = 2
+    on_error: str = "raise"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The galaxies of all splits, one after the other; ``test_rows`` is None without a test split.
+
+    ``columns`` are the table's, without images, at the galaxies whose image could be read;
+    ``sources`` are the same rows of each split.
+    """
+
+    images: Pixels
+    ids: list[str]
+    columns: dict[str, Any]
+    test_rows: Rows | None
+    sources: tuple[Dataset, ...]
+
+    def decoded(self, config: DataConfig, size: int, crop: float) -> Pixels:
+        """The images of the same galaxies at another size and crop."""
+        parts = [
+            decoded_images(source, size, crop=crop, threads=config.threads).images
+            for source in self.sources
+        ]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+
+@dataclass(frozen=True)
+class VoteTask:
+    """Vote counts ``(N, A)`` of a sample, and which galaxies are to be fitted and tested."""
+
+    tree: DecisionTree
+    votes: npt.NDArray[np.int32]
+    train_rows: Rows
+    test_rows: Rows
+
+
+def load_sample(config: DataConfig, size: int, crop: float, *, target: str = "") -> Sample:
+    """Load, decode and crop every split.
+
+    Args:
+        config: where the galaxies come from.
+        size: side of the images in pixels.
+        crop: linear fraction kept around the centre.
+        target: a column; galaxies without a value of it are left out.
+
+    Raises:
+        DataError: there is no such column, or a galaxy is in the test split and in another.
+    """
+    splits: dict[str, Dataset] = dict(load_dataset(config.data, config.data_config))
+    parts, ids, tables, tested, sources = [], [], [], [], []
+    for name, dataset in splits.items():
+        chosen = dataset.select(known_rows(dataset, target)) if target else dataset
+        kept = decoded_images(
+            chosen, size, crop=crop, threads=config.threads, on_error=config.on_error
+        )
+        sources.append(chosen.select(kept.rows))
+        parts.append(np.asarray(kept.images))
+        ids += kept.ids
+        tables.append(sources[-1].with_format(None).remove_columns("image").to_pandas())
+        tested += [name == "test"] * len(kept.ids)
+    shared = [c for c in tables[0].columns if all(c in table.columns for table in tables)]
+    columns = {c: np.concatenate([table[c].to_numpy() for table in tables]) for c in shared}
+    rows = np.flatnonzero(tested) if any(tested) else None
+    trained = [name for name, held in zip(ids, tested, strict=True) if not held]
+    held = [name for name, is_held in zip(ids, tested, strict=True) if is_held]
+    check_no_overlap(trained, held, "train", "test")
+    return Sample(np.concatenate(parts), ids, columns, rows, tuple(sources))
+
+
+def known_rows(dataset: Dataset, target: str) -> Rows:
+    """The rows that have a value of the target."""
+    if target not in dataset.column_names:
+        columns = ", ".join(name for name in dataset.column_names if name != "image")
+        raise DataError(f"target: there is no column {target!r}; the columns are {columns}")
+    values = dataset.with_format(None).select_columns(target).to_pandas()[target]
+    return np.flatnonzero(values.notna())
+
+
+def vote_task(sample: Sample, seed: int) -> VoteTask:
+    """The votes of all campaigns in the columns; tested is the test split, or one galaxy in five.
+
+    Raises:
+        DataError: no column is a vote column, or a count is unusable.
+    """
+    tree = DecisionTree.from_columns(sample.columns).tree
+    votes = votes_from_columns(sample.columns, tree)
+    test = sample.test_rows
+    if test is None:
+        test = split_by_id(sample.ids, {"train": 0.8, "test": 0.2}, seed)["test"]
+    return VoteTask(tree, votes, np.setdiff1d(np.arange(len(votes)), test), test)
