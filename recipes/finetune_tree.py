@@ -32,7 +32,7 @@ from gzfound.prediction import concentrations_of, prediction_table, write_table
 from gzfound.training.augment import Augment
 from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
-from gzfound.training.galaxies import Galaxies, load_galaxies
+from gzfound.training.galaxies import known_tree, load_galaxies
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
@@ -79,16 +79,6 @@ class FinetuneConfig(RunConfig):
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout: {self.dropout} must be at least 0 and below 1")
-
-
-def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
-    """The tree without the held-out questions, and the votes on what is left of it."""
-    if galaxies.tree is None or galaxies.votes is None:
-        raise DataError(galaxies.no_votes)
-    names = [name.strip() for name in held_out.split(",") if name.strip()]
-    tree = galaxies.tree.without(*names) if names else galaxies.tree
-    where = {column: i for i, column in enumerate(galaxies.tree.columns)}
-    return tree, galaxies.votes[:, [where[column] for column in tree.columns]]
 
 
 def build_model(config: FinetuneConfig, tree: DecisionTree) -> TreeModel:

@@ -88,6 +88,25 @@ def load_galaxies(
     return Galaxies(ids, images, tree, votes, no_votes)
 
 
+def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
+    """The tree without the held-out questions, and the votes on what is left of it.
+
+    Args:
+        galaxies: of one or more sources.
+        held_out: questions, separated by commas, that leave with every question below them.
+
+    Raises:
+        DataError: no source has votes.
+        ConfigError: the tree has no such question.
+    """
+    if galaxies.tree is None or galaxies.votes is None:
+        raise DataError(galaxies.no_votes)
+    names = [name.strip() for name in held_out.split(",") if name.strip()]
+    tree = galaxies.tree.without(*names) if names else galaxies.tree
+    where = {column: i for i, column in enumerate(galaxies.tree.columns)}
+    return tree, galaxies.votes[:, [where[column] for column in tree.columns]]
+
+
 def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.int32]:
     chosen = dataset.with_format(None)
     nothing = np.zeros(len(dataset), dtype=np.int32)
