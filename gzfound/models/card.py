@@ -8,6 +8,12 @@ from typing import Any
 
 from gzfound.data.card import GALAXY_ZOO_REQUEST
 
+HEADS = {
+    "tree": "with a decision-tree head",
+    "class": "with a head for the classes of {target}",
+    "number": "with a head for the number {target}",
+}
+
 
 def weights_card(config: Mapping[str, Any]) -> str:
     """Markdown that says what the weights are, where they come from and how to load them."""
@@ -15,7 +21,8 @@ def weights_card(config: Mapping[str, Any]) -> str:
     details = config["pretrained_cfg"]
     licence = notes.get("licence", "unknown")
     tag = "other" if licence == "unknown" or "," in licence else licence
-    head = "with a decision-tree head" if "columns" in notes else "encoder only"
+    kind = notes.get("head", {}).get("kind")
+    head = HEADS[kind].format(**notes["head"]) if kind else "encoder only"
     citations = "\n".join(f"- {line}" for line in notes.get("citations", ())) or "- none recorded"
     return f"""---
 license: {tag}
