@@ -113,11 +113,11 @@ def predict(
     crop: float | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> None:
-    """Predict how volunteers would answer, with 90 % intervals: a Parquet file.
+    """Predict what weights were fine-tuned on, such as votes with 90 % intervals: a Parquet file.
 
     Args:
         data: a folder of images, a dataset directory or a hub name.
-        weights: weights directory of recipes/finetune_tree.py.
+        weights: weights directory of a fine-tuning recipe.
         output: Parquet file to write.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
