@@ -114,12 +114,12 @@ def predict(
     crop: float | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> None:
-    """Predict how volunteers would answer, with 90 % intervals: a Parquet file.
+    """Predict what weights were fine-tuned on, such as votes with 90 % intervals: a Parquet file.
 
     Args:
         data: a folder of images, a dataset directory or a hub name.
-        weights: weights directory of recipes/finetune_tree.py, or name of gzfound weights; by
-            default the weights that ship with the package.
+        weights: weights directory of a fine-tuning recipe, or name of gzfound weights; by default
+            the weights that ship with the package.
         output: Parquet file to write.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.

@@ -1,4 +1,4 @@
-"""Images in, answers out: expected vote fractions with the uncertainty that belongs to them."""
+"""Images in, answers out: vote fractions with their uncertainty, classes or numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gzfound.files import atomic_file, check_file
 from gzfound.losses import credible_interval, expected_fractions, total_concentration
 from gzfound.models import load_encoder
 from gzfound.models.checkpoint import load_head
-from gzfound.models.heads import TreeHead
+from gzfound.models.heads import ClassHead, Head, NumberHead, TreeHead
 from gzfound.models.precision import Precision
 from gzfound.trees import DecisionTree
 
@@ -41,18 +41,19 @@ def predict(
     precision: Precision = "auto",
     on_error: str = "raise",
 ) -> pa.Table:
-    """Predict the answers to every question that the weights were fine-tuned on.
+    """Predict what the weights were fine-tuned on.
 
     Args:
         source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
-        weights: a weights directory of ``recipes/finetune_tree.py``, or a name of
-            :func:`gzfound.list_weights`; by default the weights that ship with the package.
+        weights: a weights directory with a head, such as those of ``recipes/finetune_tree.py``, or
+            a name of :func:`gzfound.list_weights`; by default the weights that ship with the
+            package.
         output: also write a Parquet file here.
 
     The other arguments are those of :func:`gzfound.embed`.
 
     Returns:
-        The table of :func:`prediction_table`.
+        The table of :func:`head_table`.
 
     Raises:
         DataError: the dataset or one of its images cannot be read.
@@ -74,20 +75,42 @@ def predict(
         on_error=on_error,
         errors_path=None if output is None else f"{output}.errors.jsonl",
     )
-    concentrations = concentrations_of(head, found.vectors)
-    table = prediction_table(found.ids, concentrations, head.tree)
+    table = head_table(head, found.ids, outputs_of(head, found.vectors))
     if output is not None:
         write_table(table, output)
     return table
 
 
-def concentrations_of(
-    head: TreeHead, embeddings: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """Concentrations ``(N, answers)`` that a head gives embeddings ``(N, features)``."""
+def outputs_of(head: Head, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What a head gives for embeddings ``(N, features)``: concentrations, logits or numbers."""
     with torch.inference_mode():
         result: npt.NDArray[np.float32] = head.cpu().eval()(torch.from_numpy(embeddings)).numpy()
     return result
+
+
+def head_table(head: Head, ids: Sequence[str], outputs: npt.NDArray[np.float32]) -> pa.Table:
+    """One row a galaxy, from what a head gave for it.
+
+    Columns of a tree head: those of :func:`prediction_table`. Of a class head: ``id_str``, the most
+    probable class, named as the target, and the probability of each, ``<target>_<class>``. Of a
+    number head: ``id_str`` and the number, named as the target.
+    """
+    if isinstance(head, TreeHead):
+        return prediction_table(ids, outputs, head.tree)
+    names = pa.array(ids, pa.string())
+    if isinstance(head, NumberHead):
+        return pa.table({"id_str": names, head.target: pa.array(head.in_units(outputs))})
+    probabilities = torch.from_numpy(outputs).softmax(dim=1).numpy()
+    each = {
+        f"{head.target}_{name}": p for name, p in zip(head.classes, probabilities.T, strict=True)
+    }
+    return pa.table({"id_str": names, head.target: pa.array(most_probable(head, outputs)), **each})
+
+
+def most_probable(head: ClassHead, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.str_]:
+    """The class with the largest logit, by name, ``(N,)``."""
+    names: npt.NDArray[np.str_] = np.array(head.classes)[outputs.argmax(axis=1)]
+    return names
 
 
 def prediction_table(

@@ -1,4 +1,4 @@
-"""Pretrain an encoder with SimCLR on galaxy images; votes, where there are any, only watch.
+"""Pretrain an encoder with SimCLR on galaxy images; votes only watch, unless they get a weight.
 
 accelerate launch recipes/pretrain_simclr.py --config recipes/configs/X.yaml --data D --output O
 """
@@ -9,25 +9,30 @@ import gzfound  # noqa: F401  # isort: skip  # before torch: says how its thread
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from gzfound.data import split_by_id
 from gzfound.embedding import embed_arrays
-from gzfound.errors import one_line_errors
+from gzfound.errors import ConfigError, one_line_errors
 from gzfound.evaluation.online import effective_rank, knn_score
+from gzfound.hybrid import HybridLoss, HybridSimCLR
 from gzfound.models import EncoderTransform, save_weights
 from gzfound.models.checkpoint import start_encoder
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.training.augment import Augment
 from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
-from gzfound.training.galaxies import Galaxies, crop_of_each, load_galaxies
-from gzfound.training.loop import Run, train
+from gzfound.training.galaxies import Galaxies, crop_of_each, known_tree, load_galaxies
+from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
 from gzfound.training.run import RunConfig, batch_order, open_run, provenance
+from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 
 
@@ -41,6 +46,9 @@ class PretrainConfig(RunConfig):
             data, of which the weights keep the first.
         views: ranges of the augmentations.
         simclr: temperature and projection head.
+        supervised_weight: weight of the likelihood of votes beside NT-Xent; 0 learns without votes.
+        labelled: share of the galaxies whose votes are learned.
+        held_out: questions, separated by commas, that are not learned, nor any below them.
         watch: galaxies on which the embedding is watched after each epoch.
     """
 
@@ -48,8 +56,18 @@ class PretrainConfig(RunConfig):
     crop: float | tuple[float, ...] = 1.0
     views: ViewConfig = field(default_factory=ViewConfig)
     simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
+    supervised_weight: float = 0.0
+    labelled: float = 1.0
+    held_out: str = ""
     watch: int = 1000
     output: str = "runs/pretrain"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.supervised_weight < float("inf"):
+            raise ConfigError(f"supervised_weight: {self.supervised_weight} must be at least 0")
+        if not 0 < self.labelled <= 1:
+            raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
 
 
 class Watch:
@@ -71,6 +89,53 @@ class Watch:
         return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
+def learned_votes(
+    galaxies: Galaxies, config: PretrainConfig
+) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
+    """The tree to learn, and the votes on it ``(N, answers)``: zero where they are not learned."""
+    if galaxies.tree is None:
+        weight = config.supervised_weight
+        raise ConfigError(f"supervised_weight: {weight} needs votes; {galaxies.no_votes}")
+    tree, votes = known_tree(galaxies, config.held_out)
+    if config.labelled < 1:
+        shares = {"labelled": config.labelled, "others": 1 - config.labelled}
+        others = split_by_id(galaxies.ids, shares, config.seed, purpose="labelled")["others"]
+        votes[others] = 0
+    if not votes.any():
+        raise ConfigError(
+            f"labelled: a share of {config.labelled} of {len(galaxies)} galaxies holds no votes"
+        )
+    return tree, votes
+
+
+def build_model(encoder: nn.Module, config: PretrainConfig, tree: DecisionTree | None) -> nn.Module:
+    """SimCLR, with a head for the votes on a tree if there is one to learn."""
+    if tree is None:
+        return SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)
+    model = HybridSimCLR(encoder, config.simclr, tree)
+    return model.to(memory_format=torch.channels_last)
+
+
+def build_step(config: PretrainConfig, tree: DecisionTree | None) -> Step:
+    """The loss of a batch of two views of each galaxy."""
+    contrast = SimCLRLoss(config.simclr)
+
+    def simclr(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
+        del epoch
+        _, projections = wrapped(batch["pixels"])
+        return contrast(projections)
+
+    if tree is None:
+        return simclr
+    both = HybridLoss(config.simclr, tree, config.supervised_weight)
+
+    def hybrid(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
+        del epoch
+        return both(*wrapped(batch["pixels"]), batch["votes"])
+
+    return hybrid
+
+
 def pretrain(config: PretrainConfig) -> None:
     """Run the recipe and write ``<output>/weights``."""
     crops = crop_of_each(config.crop, config.data)
@@ -85,31 +150,29 @@ def pretrain(config: PretrainConfig) -> None:
             on_error=config.on_error,
             errors_path=folder / "errors.jsonl",
         )
+    arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
+    tree: DecisionTree | None = None
+    if config.supervised_weight:
+        tree, arrays["votes"] = learned_votes(galaxies, config)
     encoder = start_encoder(config.encoder, config.weights, config.views.size)
     transform = EncoderTransform(config.views.size, crops[0])
     encoder.transform = transform
-    model = SimCLR(encoder, config.simclr).to(memory_format=torch.channels_last)
-    loss = SimCLRLoss(config.simclr)
+    model = build_model(encoder, config, tree)
     augment = Augment(config.views, transform, config.seed, views=2)
     order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
-
-    def step(wrapped: nn.Module, batch: Batch, epoch: int) -> Tensor:
-        del epoch
-        _, projections = wrapped(batch["pixels"])
-        return loss(projections)
-
     trained = train(
         Run(folder, config.epochs, config.optim, config.resume),
         accelerator,
         model,
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),
-        batches_for({"images": galaxies.images}, order, accelerator.device, augment),
-        step,
+        batches_for(arrays, order, accelerator.device, augment),
+        build_step(config, tree),
         Watch(galaxies, config.watch),
     )
     if accelerator.is_main_process:
         record = provenance("pretrain_simclr", config)
-        save_weights(folder / "weights", trained.encoder, transform, record)
+        head = None if tree is None else trained.head
+        save_weights(folder / "weights", trained.encoder, transform, record, head=head)
         accelerator.print(f"weights: {folder / 'weights'}")
     accelerator.end_training()
 

@@ -107,7 +107,7 @@ MISTAKES = [
     (["embed", "DATA", "--weights", "WEIGHTS", "--batch-size", "0"], "batch_size 0"),
     (["embed", "DATA", "--weights", "WEIGHTS", "--device", "gpu"], "device: 'gpu' cannot be"),
     (["embed", "DATA", "--weights", "WEIGHTS", "--device", "cuda:99"], "device: 'cuda:99'"),
-    (["predict", "DATA", "--weights", "WEIGHTS"], "no decision-tree head"),
+    (["predict", "DATA", "--weights", "WEIGHTS"], "has no head"),
     (["trees", "gz_hubbel"], "gz_hubble"),
     (["simulate", "OUT", "--galaxies", "ten"], "--galaxies"),
     (["simulate", "OUT", "--image-size", "4"], "image_size 4 is out of range"),

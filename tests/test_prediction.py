@@ -13,7 +13,7 @@ from scipy import stats
 
 from gzfound import WeightsError, embed, load_dataset, load_encoder, load_tree, predict
 from gzfound.models.checkpoint import load_head
-from gzfound.prediction import concentrations_of, prediction_table
+from gzfound.prediction import outputs_of, prediction_table
 
 TREE = load_tree("gz_hubble")
 
@@ -109,7 +109,7 @@ def test_from_images_to_a_table(
     head = load_head(head_weights, encoder)
     with torch.inference_mode():
         raw = head(torch.from_numpy(embeddings.vectors)).numpy()
-    np.testing.assert_array_equal(raw, concentrations_of(head, embeddings.vectors))
+    np.testing.assert_array_equal(raw, outputs_of(head, embeddings.vectors))
     by_hand = prediction_table(embeddings.ids, raw, TREE)
     assert by_hand.schema.equals(found.schema)
     for name in found.column_names[1:]:
@@ -123,6 +123,6 @@ def test_weights_without_a_head_are_refused(
     simulated_galaxies: Path, encoder_weights: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "p.parquet"
-    with pytest.raises(WeightsError, match="has no decision-tree head; fine-tune it first"):
+    with pytest.raises(WeightsError, match="has no head; fine-tune it first"):
         predict(simulated_galaxies, encoder_weights, output=output)
     assert not output.exists()

@@ -59,12 +59,16 @@ def test_the_model_gives_embeddings_and_projections() -> None:
     assert projections.shape == (6, 16)
 
 
-def test_two_processes_give_the_loss_and_the_gradients_of_one(tmp_path: Path) -> None:
-    """Each process has half the batch, and every negative, with gradients, of the other."""
+@pytest.mark.parametrize("kind", ["simclr", "hybrid"])
+def test_two_processes_give_the_loss_and_the_gradients_of_one(tmp_path: Path, kind: str) -> None:
+    """Each process has half the batch, and every negative, with gradients, of the other.
+
+    Of the galaxies with votes, one process has all and the other none.
+    """
     for processes in (1, 2):
         store = tmp_path / f"store{processes}"
         running = [
-            subprocess.Popen([sys.executable, SCRIPT, str(store), str(rank), str(processes)])
+            subprocess.Popen([sys.executable, SCRIPT, kind, str(store), str(rank), str(processes)])
             for rank in range(processes)
         ]
         assert [process.wait(timeout=120) for process in running] == [0] * processes

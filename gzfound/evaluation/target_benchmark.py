@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from gzfound.draws import permutation, stream_key
-from gzfound.errors import ConfigError
+from gzfound.errors import ConfigError, DataError
 from gzfound.evaluation.benchmark import CONSTANT, EmbeddingOf, Rows, check_disjoint, resolve
 from gzfound.evaluation.bootstrap import RESAMPLES, Interval, bootstrap_rows, interval
 from gzfound.evaluation.table import ResultTable, Row
@@ -115,11 +115,7 @@ def target_table(
             parts[CONSTANT].append(_constant(truth[train_rows], len(test_rows), numeric))
     tested = np.concatenate([test_rows for _, test_rows in splits])
     sizes = [len(test_rows) for _, test_rows in splits]
-    metrics: dict[str, Metric] = (
-        {"Spearman": partial(spearman_within, sizes), "MAE": mean_absolute_error}
-        if numeric
-        else {"accuracy": accuracy, "mean recall": mean_recall}
-    )
+    metrics = _metrics(numeric, sizes)
     answers = [truth[test_rows] for _, test_rows in splits]
     rows = [
         Row(name, method, len(tested), _intervals(found, answers, metrics, resamples, seed))
@@ -134,6 +130,43 @@ def target_table(
     table = ResultTable(f"Linear probes of {name}", tuple(rows), notes)
     predictions = {method: np.concatenate(found) for method, found in parts.items()}
     return TargetResults(table, tested, predictions, folds)
+
+
+def score_target(
+    predicted: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    train_truth: npt.NDArray[Any],
+    *,
+    name: str,
+    kind: str,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> ResultTable:
+    """Score predictions of a column beside the constant, by the metrics of :func:`target_table`.
+
+    Args:
+        predicted: numbers or class names, ``(N,)``.
+        truth: the same for the galaxies tested, ``(N,)``.
+        train_truth: of the galaxies trained on; the constant is their median or commonest class.
+        name: of the target, for the table.
+        kind: ``number`` or ``class``.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Raises:
+        DataError: there are no galaxies to score.
+    """
+    if not len(truth):
+        raise DataError(f"{name}: none of the galaxies tested has a value")
+    numeric = target_kind(truth, kind) == "number"
+    methods = {"model": predicted, CONSTANT: _constant(train_truth, len(truth), numeric)}
+    metrics = _metrics(numeric, [len(truth)])
+    rows = [
+        Row(name, method, len(truth), _intervals([found], [truth], metrics, resamples, seed))
+        for method, found in methods.items()
+    ]
+    notes = (f"95 % intervals from {resamples:,} resamples of the galaxies.",)
+    return ResultTable(f"Predictions of {name}", tuple(rows), notes)
 
 
 def spearman(predicted: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Floats:
@@ -174,6 +207,12 @@ def mean_recall(predicted: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Floats:
         with np.errstate(invalid="ignore"):
             recalls.append((of_class & (predicted == name)).sum(-1) / of_class.sum(-1))
     return np.asarray(np.nanmean(np.stack(recalls), axis=0), np.float64)
+
+
+def _metrics(numeric: bool, sizes: Sequence[int]) -> dict[str, Metric]:
+    if numeric:
+        return {"Spearman": partial(spearman_within, sizes), "MAE": mean_absolute_error}
+    return {"accuracy": accuracy, "mean recall": mean_recall}
 
 
 def _number_predictions(

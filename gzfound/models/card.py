@@ -28,6 +28,12 @@ import timm
 encoder = timm.create_model("local-dir:PATH", pretrained=True).eval()  # or "hf-hub:owner/name"
 ```"""
 
+HEADS = {
+    "tree": "with a decision-tree head",
+    "class": "with a head for the classes of {target}",
+    "number": "with a head for the number {target}",
+}
+
 
 def weights_card(config: Mapping[str, Any]) -> str:
     """Markdown that says what the weights are, where they come from and how to load them.
@@ -70,9 +76,14 @@ tags: [galaxies, astronomy, gzfound]
 ---"""
 
 
+def _head(notes: Mapping[str, Any]) -> str:
+    head = notes.get("head")
+    return HEADS[head["kind"]].format(**head) if head else "encoder only"
+
+
 def _about(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     details = config["pretrained_cfg"]
-    kind = "with a decision-tree head" if "columns" in notes else "encoder only"
+    kind = _head(notes)
     name = f"{notes['name']}: " if "name" in notes else ""
     lines = [
         f"# {name}{config['architecture']}, {kind}",

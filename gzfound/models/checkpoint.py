@@ -16,9 +16,8 @@ from gzfound.errors import ConfigError, WeightsError
 from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
 from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
-from gzfound.models.heads import TreeHead
+from gzfound.models.heads import Head, new_head
 from gzfound.models.transform import EncoderTransform
-from gzfound.trees import DecisionTree
 from gzfound.weights import find_weights, list_weights
 
 PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -30,9 +29,9 @@ def save_weights(
     transform: EncoderTransform,
     metadata: Mapping[str, Any],
     *,
-    head: TreeHead | None = None,
+    head: Head | None = None,
 ) -> None:
-    """Write an encoder, and the head that answers its tree's questions, to a directory.
+    """Write an encoder, and the head that stands on it, to a directory.
 
     Args:
         directory: replaced as a whole once everything is written.
@@ -44,7 +43,7 @@ def save_weights(
     from safetensors.torch import save_file
 
     config = _timm_config(encoder, transform)
-    config["gzfound"] = {**metadata, **({"columns": list(head.tree.columns)} if head else {})}
+    config["gzfound"] = {**metadata, **({"head": head.describe()} if head else {})}
     with atomic_directory(directory) as folder:
         save_file(_plain(encoder), folder / "model.safetensors", metadata={"format": "pt"})
         if head is not None:
@@ -100,8 +99,8 @@ def load_encoder(
     return encoder.to(device).eval()
 
 
-def load_head(weights: str | Path | None, encoder: nn.Module) -> TreeHead:
-    """Load the decision-tree head of fine-tuned weights, in evaluation mode.
+def load_head(weights: str | Path | None, encoder: nn.Module) -> Head:
+    """Load the head of fine-tuned weights, of whatever kind it is, in evaluation mode.
 
     Args:
         weights: a weights directory or a name of :func:`gzfound.list_weights`; None is the
@@ -116,13 +115,16 @@ def load_head(weights: str | Path | None, encoder: nn.Module) -> TreeHead:
     path = find_weights(weights)
     if isinstance(path, str):
         raise WeightsError(
-            f"weights: a decision-tree head is read from a directory, not from {path!r}; download "
+            f"weights: a head is read from a directory, not from {path!r}; download "
             "one with `hf download owner/name --local-dir W`"
         )
-    columns = read_config(path).get("gzfound", {}).get("columns")
-    if not columns or not (path / "head.safetensors").is_file():
-        raise WeightsError(f"weights: {path} has no decision-tree head; fine-tune it first")
-    head = TreeHead(encoder_features(encoder), DecisionTree.from_columns(columns).tree)
+    notes = read_config(path).get("gzfound", {})
+    description = notes.get("head")
+    if "columns" in notes:  # how weights before 0.1.0 described their only kind of head
+        description = {"kind": "tree", "columns": notes["columns"]}
+    if not description or not (path / "head.safetensors").is_file():
+        raise WeightsError(f"weights: {path} has no head; fine-tune it first")
+    head = new_head(description, encoder_features(encoder))
     try:
         head.load_state_dict(load_file(path / "head.safetensors"))
     except Exception as error:  # safetensors raises its own kind, torch a RuntimeError

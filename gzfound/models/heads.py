@@ -1,10 +1,16 @@
-"""The decision-tree head: an embedding in, the concentrations of every answer out."""
+"""Heads: an embedding in; concentrations of answers, logits of classes or a number out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from gzfound.errors import WeightsError
 from gzfound.trees import DecisionTree
 
 
@@ -51,3 +57,105 @@ class TreeHead(nn.Module):
         scale = log_totals.exp() / sums
         concentrations: Tensor = powers * scale.gather(1, index)
         return concentrations.clamp_min(1e-6)
+
+    def describe(self) -> dict[str, Any]:
+        """What :func:`new_head` needs to make this head again."""
+        return {"kind": "tree", "columns": list(self.tree.columns)}
+
+
+class ClassHead(nn.Module):
+    """A linear layer that gives each class a logit.
+
+    Args:
+        num_features: length of the embedding.
+        target: name of what is classified.
+        classes: names of the classes.
+        dropout: probability of dropping an embedding feature during training.
+    """
+
+    def __init__(
+        self, num_features: int, target: str, classes: Sequence[str], dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.classes = tuple(classes)
+        self.dropout = nn.Dropout(dropout)
+        self.logits = _from_zero(num_features, len(self.classes))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Float32 logits ``(B, classes)`` of embeddings ``(B, features)``."""
+        logits: Tensor = self.logits(self.dropout(embeddings)).float()
+        return logits
+
+    def describe(self) -> dict[str, Any]:
+        """What :func:`new_head` needs to make this head again."""
+        return {"kind": "class", "target": self.target, "classes": list(self.classes)}
+
+
+class NumberHead(nn.Module):
+    """A linear layer that predicts a number, standardised as the numbers it was trained on.
+
+    Args:
+        num_features: length of the embedding.
+        target: name of the number.
+        mean: of the training galaxies, in the units of the number.
+        std: their standard deviation.
+        dropout: probability of dropping an embedding feature during training.
+    """
+
+    def __init__(
+        self, num_features: int, target: str, mean: float, std: float, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.mean = mean
+        self.std = std
+        self.dropout = nn.Dropout(dropout)
+        self.number = _from_zero(num_features, 1)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Float32 numbers ``(B,)``, standardised, of embeddings ``(B, features)``."""
+        number: Tensor = self.number(self.dropout(embeddings)).float()[:, 0]
+        return number
+
+    def standardised(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Numbers in their units, as :meth:`forward` predicts them."""
+        return np.asarray((numbers - self.mean) / self.std, np.float32)
+
+    def in_units(self, standardised: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """What :meth:`forward` gives, in the units of the number."""
+        return standardised.astype(np.float64) * self.std + self.mean
+
+    def describe(self) -> dict[str, Any]:
+        """What :func:`new_head` needs to make this head again."""
+        return {"kind": "number", "target": self.target, "mean": self.mean, "std": self.std}
+
+
+Head = TreeHead | ClassHead | NumberHead
+
+
+def new_head(description: Mapping[str, Any], num_features: int) -> Head:
+    """An untrained head of the kind that ``describe`` described.
+
+    Raises:
+        WeightsError: no such kind, or a key is missing.
+    """
+    try:
+        if description["kind"] == "tree":
+            return TreeHead(num_features, DecisionTree.from_columns(description["columns"]).tree)
+        if description["kind"] == "class":
+            return ClassHead(num_features, description["target"], description["classes"])
+        if description["kind"] == "number":
+            target, mean, std = (description[name] for name in ("target", "mean", "std"))
+            return NumberHead(num_features, target, float(mean), float(std))
+    except KeyError as error:
+        raise WeightsError(f"weights: the head has no {error} in config.json") from error
+    kind = description["kind"]
+    raise WeightsError(f"weights: a head of kind {kind!r}; allowed: tree, class, number")
+
+
+def _from_zero(num_features: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(num_features, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -7,9 +7,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gzfound.errors import ConfigError
-from gzfound.models.encoder import encoder_features
-from gzfound.models.heads import TreeHead
-from gzfound.trees import DecisionTree
+from gzfound.models.heads import Head
 
 Tune = Literal["head", "blocks", "all"]
 
@@ -66,26 +64,25 @@ def layerwise_groups(
     ]
 
 
-class TreeModel(nn.Module):
-    """An encoder with a decision-tree head; layers whose parameters are frozen stay in evaluation.
+class HeadModel(nn.Module):
+    """An encoder with a head; layers whose parameters are frozen stay in evaluation.
 
     Args:
         encoder: maps images ``(B, C, H, W)`` to embeddings.
-        tree: the questions to predict.
-        dropout: on the embedding, during training.
+        head: maps embeddings to what is predicted.
     """
 
-    def __init__(self, encoder: nn.Module, tree: DecisionTree, dropout: float) -> None:
+    def __init__(self, encoder: nn.Module, head: Head) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = TreeHead(encoder_features(encoder), tree, dropout)
+        self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Concentrations ``(B, answers)`` of images ``(B, C, H, W)``."""
-        concentrations: Tensor = self.head(self.encoder(images))
-        return concentrations
+        """What the head makes of images ``(B, C, H, W)``."""
+        outputs: Tensor = self.head(self.encoder(images))
+        return outputs
 
-    def train(self, mode: bool = True) -> TreeModel:
+    def train(self, mode: bool = True) -> HeadModel:
         """Switch to training, except where nothing is trained (batch norm keeps its statistics)."""
         super().train(mode)
         for part in self.encoder.modules():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gzfound.data import decoded_images, load_dataset
+from gzfound.data.table import shorten
 from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
 from gzfound.votes import votes_from_columns
@@ -29,6 +31,7 @@ class Galaxies:
         tree: the questions that the sources have votes for; None without any.
         votes: ``(N, answers)``, zero where a source does not have the question; None without tree.
         no_votes: why there is no tree.
+        labels: the values of the columns asked for, None where a galaxy has none.
     """
 
     ids: list[str]
@@ -36,6 +39,7 @@ class Galaxies:
     tree: DecisionTree | None
     votes: npt.NDArray[np.int32] | None
     no_votes: str = ""
+    labels: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,6 +54,7 @@ def load_galaxies(
     crop: float | Sequence[float],
     on_error: str = "raise",
     errors_path: Path | None = None,
+    columns: Sequence[str] = (),
 ) -> Galaxies:
     """Load and decode one split of every source.
 
@@ -61,10 +66,11 @@ def load_galaxies(
         crop: linear fraction of each image kept around its centre, for all sources or for each.
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
         errors_path: lists the images left out, one JSON object a line.
+        columns: labels to keep beside the votes; a source without one has None.
 
     Raises:
         ConfigError: a crop is out of range, or there are not as many as sources.
-        DataError: no source, or one that cannot be read.
+        DataError: no source, or one that cannot be read, or none with one of the columns.
     """
     if not sources:
         raise DataError("data: name at least one dataset")
@@ -76,6 +82,7 @@ def load_galaxies(
     cropped = zip(datasets, crop_of_each(crop, sources), strict=True)
     decoded = [decoded_images(d, size, crop=part, **skipped) for d, part in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
+    check_columns(names, columns, split)
     try:
         tree, no_votes = DecisionTree.from_columns(names).tree, ""
     except DataError as error:
@@ -87,7 +94,37 @@ def load_galaxies(
     single = len(decoded) == 1
     images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
     ids = [name for kept in decoded for name in kept.ids]
-    return Galaxies(ids, images, tree, votes, no_votes)
+    pairs = list(zip(datasets, decoded, strict=True))
+    labels = {c: [v for d, kept in pairs for v in _labels(d, kept.rows, c)] for c in columns}
+    return Galaxies(ids, images, tree, votes, no_votes, labels)
+
+
+def check_columns(names: Sequence[str], columns: Sequence[str], split: str) -> None:
+    """Raise ``DataError`` unless all ``columns`` are among the ``names`` of a split."""
+    for column in columns:
+        if column not in names:
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {shorten(list(names))}"
+            raise DataError(f"data: no column {column!r} in split {split!r}; {hint}")
+
+
+def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
+    """The tree without the held-out questions, and the votes on what is left of it.
+
+    Args:
+        galaxies: of one or more sources.
+        held_out: questions, separated by commas, that leave with every question below them.
+
+    Raises:
+        DataError: no source has votes.
+        ConfigError: the tree has no such question.
+    """
+    if galaxies.tree is None or galaxies.votes is None:
+        raise DataError(galaxies.no_votes)
+    names = [name.strip() for name in held_out.split(",") if name.strip()]
+    tree = galaxies.tree.without(*names) if names else galaxies.tree
+    where = {column: i for i, column in enumerate(galaxies.tree.columns)}
+    return tree, galaxies.votes[:, [where[column] for column in tree.columns]]
 
 
 def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple[float, ...]:
@@ -115,3 +152,13 @@ def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.in
     table = {name: chosen[name][:] if name in present else nothing for name in tree.columns}
     votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[np.asarray(rows)]
     return votes
+
+
+def _labels(dataset: Dataset, rows: Any, column: str) -> list[Any]:
+    if column not in dataset.column_names:
+        return [None] * len(rows)
+    values = dataset.with_format(None)[column][:]
+    names = getattr(dataset.features[column], "names", None)  # of a ClassLabel; -1 is no label
+    if names:
+        values = [names[v] if v is not None and v >= 0 else None for v in values]
+    return [values[row] for row in rows]

@@ -22,6 +22,7 @@ from gzfound.errors import ConfigError, GzfoundError
 from gzfound.training.batches import Batch, Batches
 from gzfound.training.clock import StepClock
 from gzfound.training.optim import OptimConfig, set_learning_rate
+from gzfound.training.patience import WATCHED, Patience
 from gzfound.training.rates import Rates
 from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
 from gzfound.training.telemetry import Telemetry
@@ -39,12 +40,16 @@ class Run:
         epochs: number of passes over the galaxies.
         optim: learning rate and clipping.
         resume: whether to go on from the last checkpoint in the folder.
+        patience: epochs without a better ``validation_loss`` that end the run; 0 never ends it.
+        tracked: whether the accelerator's trackers follow it.
     """
 
     folder: Path
     epochs: int
     optim: OptimConfig
     resume: bool = False
+    patience: int = 0
+    tracked: bool = True
 
 
 def train(
@@ -66,7 +71,7 @@ def train(
         batches: the galaxies of every epoch.
         step: the recipe's own part: ``step(model, batch, epoch)`` gives the loss, a scalar.
         at_epoch_end: ``at_epoch_end(model)`` gives metrics of the unwrapped model, on the main
-            process.
+            process; with ``run.patience``, one of them is ``validation_loss``.
 
     Raises:
         GzfoundError: the loss is not finite; the message names the step.
@@ -75,31 +80,37 @@ def train(
     model, optimiser = accelerator.prepare(model, optimiser)
     bare: nn.Module = accelerator.unwrap_model(model)
     steps = batches.order.steps
-    done = _resume(run, bare, optimiser, steps)
-    with Telemetry(
-        run.folder, run.epochs * steps, accelerator.is_main_process, accelerator
-    ) as says:
+    patience = Patience(run.patience)
+    done = _resume(run, bare, optimiser, steps, patience)
+    main = accelerator.is_main_process
+    tracker = accelerator if run.tracked else None
+    with Telemetry(run.folder, run.epochs * steps, main, tracker) as says:
         if run.resume:
             says.rewind(done)
         if done:
             says.say(f"resumed at step {done} of {run.epochs * steps}")
         flops = 0.0
         for epoch in range(done // steps, run.epochs):
+            if patience.over:
+                says.say(f"stopped: no better {WATCHED} in {patience.waited} epochs")
+                break
             bare.train()
             rates = Rates(flops)
             values = _epoch(run, accelerator, model, optimiser, batches, step, epoch, says, rates)
             flops = rates.flops_per_galaxy
-            if accelerator.is_main_process:
+            if main:
                 values |= at_epoch_end(bare.eval())
+            patience.see(accelerator, values.get(WATCHED, math.nan))
+            if main:
                 says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
                 says.epoch(epoch + 1, run.epochs, values)
-                state = {"step": (epoch + 1) * steps, "steps_per_epoch": steps}
+                state = {"step": (epoch + 1) * steps, "steps_per_epoch": steps, **patience.state()}
                 save_checkpoint(run.folder / "checkpoints", bare, optimiser, state)
             accelerator.wait_for_everyone()
     return bare.eval()
 
 
-def _resume(run: Run, bare: nn.Module, optimiser: Any, steps: int) -> int:
+def _resume(run: Run, bare: nn.Module, optimiser: Any, steps: int, patience: Patience) -> int:
     found = checkpoints(run.folder / "checkpoints") if run.resume else []
     if not found:
         return 0
@@ -109,6 +120,7 @@ def _resume(run: Run, bare: nn.Module, optimiser: Any, steps: int) -> int:
             f"resume: {found[-1]} has {state['steps_per_epoch']} steps an epoch, this run {steps}; "
             "data, batch_size and accumulate must be those of the run to go on with"
         )
+    patience.restore(state)
     return int(state["step"])
 
 

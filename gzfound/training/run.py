@@ -20,6 +20,9 @@ from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.provenance import revision, versions
 
+PROBE = "probe"
+"""Folder, in that of a fine-tuning run, of the epochs in which only the head learns."""
+
 # Gradients live in the buffers that are sent. Buffers of the model, such as the statistics of batch
 # norm, are not sent: those of the main process are the ones that are evaluated and saved.
 _WITHOUT_COPIES = DistributedDataParallelKwargs(
@@ -93,7 +96,8 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     use_all_cores(accelerator.num_processes)
     set_seed(config.seed)
     if accelerator.is_main_process:
-        if (folder / "metrics.jsonl").exists() and not config.resume:
+        held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
+        if held and not config.resume:
             raise ConfigError(
                 f"output: {folder} already holds a run; pass --resume to go on, or another --output"
             )

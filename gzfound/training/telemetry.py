@@ -28,7 +28,8 @@ class Telemetry:
         folder: receives ``metrics.jsonl``, one JSON object a line.
         total: number of steps of the whole run.
         main: whether this process speaks.
-        tracker: anything with ``log(values, step=...)``, such as an accelerator with trackers.
+        tracker: anything with ``log(values, step=...)``, such as an accelerator with trackers; or
+            None.
     """
 
     def __init__(self, folder: Path, total: int, main: bool, tracker: Any) -> None:
@@ -76,7 +77,8 @@ class Telemetry:
         if self.file is None:
             self.file = self.path.open("a", encoding="utf-8", buffering=1)
         self.file.write(json.dumps(row) + "\n")
-        self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+        if self.tracker is not None:
+            self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def rewind(self, step: int) -> None:
         """Drop what a killed run recorded after ``step``, which will be recorded again."""

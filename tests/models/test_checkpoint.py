@@ -16,6 +16,7 @@ from gzfound import load_encoder, load_tree
 from gzfound.errors import ConfigError, WeightsError
 from gzfound.models import EncoderTransform, TreeHead, create_encoder, save_weights
 from gzfound.models.checkpoint import load_head, start_encoder
+from gzfound.models.heads import ClassHead, NumberHead
 
 TRANSFORM = EncoderTransform(40, crop=0.8, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
 
@@ -93,8 +94,33 @@ def test_a_head_comes_back_for_the_questions_it_was_trained_on(
     assert torch.equal(loaded(embeddings), head(embeddings))
 
 
+def test_a_head_described_as_before_still_loads(tmp_path: Path, encoder: nn.Module) -> None:
+    """Once the only kind was a tree, described by its columns alone."""
+    tree = load_tree("gz_hubble")
+    save_weights(tmp_path / "w", encoder, TRANSFORM, {}, head=TreeHead(encoder.num_features, tree))
+    path = tmp_path / "w" / "config.json"
+    config = json.loads(path.read_text())
+    config["gzfound"] = {"columns": config["gzfound"]["head"]["columns"]}
+    path.write_text(json.dumps(config))
+    assert load_head(tmp_path / "w", load_encoder(tmp_path / "w")).tree.columns == tree.columns
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (ClassHead(16, "kind", ("a", "b")), "with a head for the classes of kind"),
+        (NumberHead(16, "redshift", 0.5, 0.1), "with a head for the number redshift"),
+    ],
+)
+def test_the_card_names_the_head(
+    tmp_path: Path, encoder: nn.Module, head: nn.Module, words: str
+) -> None:
+    save_weights(tmp_path / "w", encoder, TRANSFORM, {}, head=head)
+    assert words in (tmp_path / "w" / "README.md").read_text()
+
+
 def test_an_encoder_alone_has_no_head(weights: Path) -> None:
-    with pytest.raises(WeightsError, match="no decision-tree head"):
+    with pytest.raises(WeightsError, match="has no head"):
         load_head(weights, load_encoder(weights))
     with pytest.raises(WeightsError, match="from a directory, not from 'hf-hub:owner/name'"):
         load_head("hf-hub:owner/name", load_encoder(weights))

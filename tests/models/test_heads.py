@@ -9,7 +9,7 @@ from torch import nn
 from gzfound import load_tree
 from gzfound.errors import ConfigError
 from gzfound.models import TreeHead, create_encoder
-from gzfound.models.tuning import TreeModel, freeze, layer_depths, layerwise_groups
+from gzfound.models.tuning import HeadModel, freeze, layer_depths, layerwise_groups
 
 TREE = load_tree("gz_hubble")
 
@@ -73,7 +73,7 @@ def test_learning_rates_shrink_towards_the_input() -> None:
 def test_frozen_batch_norms_keep_their_statistics() -> None:
     encoder = create_encoder("test_resnet")
     freeze(encoder, "head", 1)
-    model = TreeModel(encoder, TREE, dropout=0.0).train()
+    model = HeadModel(encoder, TreeHead(encoder.num_features, TREE)).train()
     before = {name: value.clone() for name, value in encoder.named_buffers()}
     model(torch.randn(4, 3, 32, 32))
     assert before

@@ -24,7 +24,7 @@ def test_a_configuration_is_accepted(
     """Files for fine-tuning have it in their name; all others pretrain."""
     monkeypatch.setenv("GZFOUND_REAL_DATA", "/somewhere")
     if "finetune" in path.stem:
-        kind = recipe("finetune_tree").FinetuneConfig
+        kind = recipe("finetune_tree").TreeConfig
     else:
         kind = recipe("pretrain_simclr").PretrainConfig
     config = read_config_file(kind, path)

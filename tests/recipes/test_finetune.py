@@ -23,6 +23,7 @@ from gzfound.training.telemetry import read_metrics
 SMALL = [
     *("--views.size", "24", "--image-size", "32", "--epochs", "2", "--batch-size", "16"),
     *("--precision", "no", "--optim.learning-rate", "0.01", "--encoder-scale", "1"),
+    *("--head-epochs", "2"),
 ]
 TREE = load_tree("gz_hubble")
 
@@ -81,9 +82,9 @@ def test_weights_predictions_and_metrics_are_written(
     run = finetune("--tune", "all")
     assert sorted(path.name for path in run.iterdir()) == [
         *("checkpoints", "config.yaml", "metrics.json", "metrics.jsonl"),
-        *("predictions.parquet", "weights"),
+        *("predictions.parquet", "probe", "weights"),
     ]
-    config = read_config_file(script.FinetuneConfig, run / "config.yaml")
+    config = read_config_file(script.TreeConfig, run / "config.yaml")
     assert (config.tune, config.views.size, config.blocks) == ("all", 24, 2)
     plain = timm.create_model(f"local-dir:{run / 'weights'}", pretrained=True).eval()
     images = torch.randn(2, 3, 24, 24)
@@ -98,8 +99,9 @@ def test_weights_predictions_and_metrics_are_written(
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
     metrics = json.loads((run / "metrics.json").read_text())
     assert {row["method"] for row in metrics["rows"]} == {"model", "constant"}
-    epochs = read_metrics(run / "metrics.jsonl", "epoch")
-    best = min(row["validation_loss"] for row in epochs)
+    probe, epochs = (read_metrics(r / "metrics.jsonl", "epoch") for r in (run / "probe", run))
+    assert len(probe) == len(epochs) == 2
+    best = min(row["validation_loss"] for row in (*probe, *epochs))
     notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
     assert notes["validation_loss"] == best == epochs[-1]["best"]
     assert notes["recipe"] == "finetune_tree"
@@ -124,19 +126,41 @@ def test_held_out_questions_leave_with_everything_below(finetune: Callable[..., 
     assert not any(name in row["target"] for row in rows for name in gone)
 
 
-@pytest.mark.parametrize("tune", ["head", "all"])
+def same_run(one: Path, other: Path) -> bool:
+    """Whether weights, head and predictions of two runs are the same, bit for bit."""
+    for name in ("model.safetensors", "head.safetensors"):
+        first, second = (load_file(run / "weights" / name) for run in (one, other))
+        assert first.keys() == second.keys()
+        if not all(torch.equal(first[key], second[key]) for key in first):
+            return False
+    tables = [pq.read_table(run / "predictions.parquet") for run in (one, other)]
+    return tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize(
+    ("tune", "killed"), [("head", "head"), ("all", "head"), ("all", "first"), ("all", "both")]
+)
 def test_an_interrupted_run_resumes_to_the_same_bits(
-    finetune: Callable[..., Path], script: ModuleType, monkeypatch: pytest.MonkeyPatch, tune: str
+    finetune: Callable[..., Path],
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tune: str,
+    killed: str,
 ) -> None:
-    """The end comes in the first step of the second epoch; dropout needs its random state back."""
+    """The end comes in the second epoch of the head alone, in the first step of the encoder, or in
+    its second epoch; dropout needs its random state back.
+
+    The loss is called once a step and once an epoch.
+    """
     whole = finetune("--tune", tune, name="whole")
-    steps = len(read_metrics(whole / "metrics.jsonl", "step")) // 2
+    epoch = len(read_metrics(whole / "metrics.jsonl", "step")) // 2 + 1
+    last = {"head": epoch + 1, "first": 2 * epoch + 1, "both": 3 * epoch + 1}[killed]
     calls, loss = 0, script.DirichletMultinomialLoss.forward
 
     def interrupted(*args: object) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        if calls == steps + 2:  # the steps of one epoch, its validation, and one more
+        if calls == last:
             raise KeyboardInterrupt
         return loss(*args)
 
@@ -146,12 +170,46 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
             finetune("--tune", tune, name="cut")
     resumed = finetune("--tune", tune, "--resume", name="cut")
     assert len(read_metrics(resumed / "metrics.jsonl", "epoch")) == 2
-    for name in ("model.safetensors", "head.safetensors"):
-        one, other = (load_file(run / "weights" / name) for run in (whole, resumed))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one), name
-    one, other = (pq.read_table(run / "predictions.parquet") for run in (whole, resumed))
-    assert one.equals(other)
+    assert same_run(whole, resumed)
+
+
+def test_the_head_learns_before_the_encoder(
+    finetune: Callable[..., Path], encoder_weights: Path
+) -> None:
+    """With the encoder all but still, the second stage starts where the first ended."""
+    run = finetune("--encoder-scale", "1e-9", "--optim.learning-rate", "0.03", "--dropout", "0")
+    probe = encoder_of(run / "probe" / "weights")
+    before = encoder_of(encoder_weights)
+    assert all(torch.equal(probe[name], before[name]) for name in before)
+    stages = [read_metrics(r / "metrics.jsonl", "step") for r in (run / "probe", run)]
+    assert stages[0][0]["loss"] > stages[1][0]["loss"] + 1
+    notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
+    kept = json.loads((run / "probe" / "weights" / "config.json").read_text())["gzfound"]
+    assert notes["validation_loss"] <= kept["validation_loss"]
+
+
+@pytest.mark.parametrize("options", [["--tune", "head"], ["--head-epochs", "0"]])
+def test_one_stage_where_one_is_asked_for(
+    finetune: Callable[..., Path], options: list[str]
+) -> None:
+    assert not (finetune(*options, "--epochs", "1") / "probe").exists()
+
+
+def test_patience_ends_a_run_that_gets_no_better(finetune: Callable[..., Path]) -> None:
+    """With next to no learning rate no epoch is better than the first."""
+    still = ["--optim.learning-rate", "1e-30", "--epochs", "6", "--patience", "2"]
+    run = finetune("--tune", "head", *still)
+    assert len(read_metrics(run / "metrics.jsonl", "epoch")) == 3
+
+
+def test_a_run_killed_in_its_first_stage_is_not_written_over(
+    finetune: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finetune("--epochs", "1", "--head-epochs", "1")
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(SystemExit):
+        finetune("--epochs", "1", "--head-epochs", "1")
+    assert "already holds a run" in capsys.readouterr().err
 
 
 def test_votes_are_learned(finetune: Callable[..., Path]) -> None:
@@ -181,6 +239,8 @@ def test_an_encoder_from_scratch(
         (["--views.size", "32"], "views.size: 32 must be 24, that of the weights"),
         (["--test-split", "dev"], "dev"),
         (["--dropout", "1"], "dropout: 1.0 must be"),
+        (["--patience", "-1"], "patience: -1 must be at least 0"),
+        (["--head-epochs", "-1"], "head_epochs: -1 must be at least 0"),
     ],
 )
 def test_mistakes_end_in_one_line_before_training(
@@ -233,10 +293,12 @@ def test_two_processes_under_accelerate_launch_fine_tune(
 ) -> None:
     run = tmp_path / "run"
     data = ["--data", str(simulated_galaxies), "--weights", str(encoder_weights)]
-    ended = two_processes("finetune_tree", [*SMALL, *data, "--output", str(run)])
+    still = ["--optim.learning-rate", "1e-30", "--epochs", "6", "--patience", "1"]
+    ended = two_processes("finetune_tree", [*SMALL, *data, *still, "--output", str(run)])
     assert ended.returncode == 0, ended.stderr
     notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
     assert notes["processes"] == 2
+    assert len(read_metrics(run / "probe" / "metrics.jsonl", "epoch")) == 2, "both stopped alike"
     test = load_dataset(simulated_galaxies, split="test")
     assert pq.read_table(run / "predictions.parquet")["id_str"].to_pylist() == test["id_str"][:]
 

@@ -16,10 +16,12 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from gzfound import load_dataset, load_encoder
+from gzfound import load_dataset, load_encoder, predict
 from gzfound.training.config import read_config_file
+from gzfound.training.galaxies import load_galaxies
 from gzfound.training.telemetry import read_metrics
 
+HYBRID = ["--supervised-weight", "0.1", "--held-out", "disk-edge-on-hubble"]
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = [
     *("--encoder", "test_resnet", "--views.size", "24", "--image-size", "32"),
@@ -178,9 +180,103 @@ def test_sources_have_crops_of_their_own_and_one_may_be_named_twice(
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl", "step")) == galaxies // 16
 
 
+def test_without_a_weight_votes_change_nothing(
+    run: Path, script: ModuleType, simulated_galaxies: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "unlabelled" / "data"
+    data.mkdir(parents=True)
+    galaxies = load_dataset(simulated_galaxies, split="train")
+    galaxies.select_columns(["image", "id_str"]).to_parquet(data / "train-00000-of-00001.parquet")
+    arguments = [*SMALL, "--data", str(data.parent), "--output", str(tmp_path / "other")]
+    script.main([*arguments, "--supervised-weight", "0"])
+    assert same_weights(tmp_path / "other", run)
+    assert not (run / "weights" / "head.safetensors").exists()
+
+
+def test_a_weight_on_the_votes_trains_a_head_that_predicts(
+    run: Path, script: ModuleType, arguments: list[str], simulated_galaxies: Path, tmp_path: Path
+) -> None:
+    """Edge-on is held out with what is below it; the encoder differs from that of SimCLR alone."""
+    hybrid = tmp_path / "hybrid"
+    script.main([*arguments, *HYBRID, "--output", str(hybrid)])
+    assert not same_weights(hybrid, run)
+    table = predict(simulated_galaxies, hybrid / "weights", split="test", precision="no")
+    assert "smooth-or-featured-hubble_smooth" in table.column_names
+    assert not any(name.startswith(("disk-edge-on", "bar-")) for name in table.column_names)
+    assert table.column("smooth-or-featured-hubble_smooth").to_numpy().std() > 0
+    plain = timm.create_model(f"local-dir:{hybrid / 'weights'}", pretrained=True)
+    assert plain.num_features == load_encoder(hybrid / "weights").num_features
+
+
+def test_an_interrupted_hybrid_run_resumes_to_the_same_bits(
+    script: ModuleType,
+    arguments: list[str],
+    steps: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, cut = ([*arguments, *HYBRID, "--output", str(tmp_path / n)] for n in ("whole", "cut"))
+    script.main(whole)
+    calls, loss = 0, script.HybridLoss.forward
+
+    def interrupted(*args: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == steps + 2:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script.HybridLoss, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            script.main(cut)
+    script.main([*cut, "--resume"])
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    one, other = (load_file(tmp_path / n / "weights/head.safetensors") for n in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_labelled_takes_the_votes_of_a_share_of_the_galaxies(
+    script: ModuleType, simulated_galaxies: Path
+) -> None:
+    """A larger share holds the galaxies of a smaller one, with all of their votes."""
+    galaxies = load_galaxies(
+        [str(simulated_galaxies)], config=None, split="train", size=32, crop=1.0
+    )
+    assert galaxies.votes is not None
+    taken = []
+    for share in (0.2, 0.5):
+        config = script.PretrainConfig(supervised_weight=1.0, labelled=share)
+        _, votes = script.learned_votes(galaxies, config)
+        some = votes.any(axis=1)
+        assert abs(some.mean() - share) < 0.2, "48 galaxies: three standard deviations are 0.2"
+        assert (votes[some] == galaxies.votes[some]).all()
+        taken.append(some)
+    assert (taken[1] >= taken[0]).all()
+    assert taken[1].sum() > taken[0].sum() > 0
+
+
+def test_a_weight_needs_votes(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    for number in range(3):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"g{number}.png")
+    options = ["--data", str(tmp_path), "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        script.main([*SMALL, *options, "--supervised-weight", "0.1"])
+    shown = capsys.readouterr().err
+    assert "supervised_weight: 0.1 needs votes; data: " in shown
+    assert shown.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--supervised-weight", "-1"], "supervised_weight: -1.0 must be at least 0"),
+        (["--labelled", "0"], "labelled: 0.0 must be above 0"),
+        (["--supervised-weight", "1", "--held-out", "bars-hubble"], "bars-hubble"),
         (["--encoder", "resnet_18"], "timm has no model named 'resnet_18'"),
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--split", "dev"], "dev"),
@@ -213,10 +309,11 @@ def test_two_processes_under_accelerate_launch(
     tmp_path: Path,
 ) -> None:
     run = tmp_path / "run"
-    ended = two_processes("pretrain_simclr", [*arguments, "--output", str(run)])
+    ended = two_processes("pretrain_simclr", [*arguments, *HYBRID, "--output", str(run)])
     assert ended.returncode == 0, ended.stderr
     notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
     assert notes["processes"] == 2
     logged = [row["step"] for row in read_metrics(run / "metrics.jsonl", "step")]
     assert logged == list(range(1, 2 * steps + 1)), "one process writes, once a step"
     assert load_encoder(run / "weights").num_features > 0
+    assert (run / "weights" / "head.safetensors").exists()

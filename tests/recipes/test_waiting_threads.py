@@ -30,7 +30,7 @@ def imported(path: Path) -> list[str]:
 
 def test_there_are_scripts_that_load_torch() -> None:
     loading = {path.stem for path in SCRIPTS if LOADS_TORCH & set(imported(path))}
-    assert {"pretrain_simclr", "finetune_tree", "extract_embeddings"} <= loading
+    assert {"pretrain_simclr", "finetune_classifier", "extract_embeddings"} <= loading
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

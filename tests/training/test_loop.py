@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,12 @@ class KilledError(Exception):
 
 
 def regression(
-    folder: Path, *, resume: bool = False, kill_at: int | None = None, batch_size: int = 8
+    folder: Path,
+    *,
+    resume: bool = False,
+    kill_at: int | None = None,
+    batch_size: int = 8,
+    validation: Sequence[float] = (),
 ) -> nn.Module:
     """Fit y = x w with dropout, which needs the random state that a checkpoint keeps."""
     torch.manual_seed(1)
@@ -44,15 +50,22 @@ def regression(
             raise KilledError
         return (wrapped(batch["x"])[:, 0] - batch["y"]).square().mean()
 
+    def at_epoch_end(bare: nn.Module) -> dict[str, float]:
+        metrics = {"training": float(bare.training)}
+        if validation:
+            seen = len(read_metrics(folder / "metrics.jsonl", "epoch"))
+            metrics["validation_loss"] = validation[seen]
+        return metrics
+
     accelerate = Accelerator(cpu=True)
     return train(
-        Run(folder, 4, OPTIM, resume),
+        Run(folder, 4, OPTIM, resume, patience=2 if validation else 0),
         accelerate,
         model,
         build_optimiser(parameter_groups(model, OPTIM.weight_decay), OPTIM),
         ArrayBatches({"x": x, "y": y}, order, torch.device("cpu")),
         step,
-        lambda bare: {"training": float(bare.training)},
+        at_epoch_end,
     )
 
 
@@ -94,6 +107,34 @@ def test_a_killed_run_resumes_to_the_same_bits(folder: Path, tmp_path: Path, kil
         logged, whole_log = (read_metrics(run / "metrics.jsonl", kind) for run in (folder, whole))
         assert [row["step"] for row in logged] == [row["step"] for row in whole_log]
         assert [row["loss"] for row in logged] == [row["loss"] for row in whole_log]
+
+
+@pytest.mark.parametrize(
+    ("validation", "epochs"),
+    [((5, 6, 7, 8), 3), ((5, 6, 4, 5), 4), ((5, 5, float("nan"), 1), 3), ((5, 4, 3, 2), 4)],
+)
+def test_patience_ends_a_run_two_epochs_after_its_best(
+    folder: Path, validation: tuple[float, ...], epochs: int
+) -> None:
+    """Equal is not better, and neither is what is no number."""
+    regression(folder, validation=validation)
+    assert len(read_metrics(folder / "metrics.jsonl", "epoch")) == epochs
+
+
+@pytest.mark.parametrize("kill_at", [12, 20, None])
+def test_patience_is_kept_over_a_resume(folder: Path, tmp_path: Path, kill_at: int | None) -> None:
+    """Killed in the second or in the third, last epoch, or not at all: then nothing is added."""
+    (tmp_path / "whole").mkdir()
+    expected = regression(tmp_path / "whole", validation=(5, 6, 7, 1))
+    if kill_at is None:
+        regression(folder, validation=(5, 6, 7, 1))
+    else:
+        with pytest.raises(KilledError):
+            regression(folder, validation=(5, 6, 7, 1), kill_at=kill_at)
+    resumed = regression(folder, validation=(5, 6, 7, 1), resume=True)
+    assert [row["epoch"] for row in read_metrics(folder / "metrics.jsonl", "epoch")] == [1, 2, 3]
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_a_line_that_was_cut_short_is_dropped_on_resuming(folder: Path) -> None:
