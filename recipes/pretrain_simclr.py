@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gzfound.data import split_by_id
 from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.evaluation.online import effective_rank, knn_score
@@ -27,7 +26,13 @@ from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.training.augment import Augment
 from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
-from gzfound.training.galaxies import Galaxies, crop_of_each, known_tree, load_galaxies
+from gzfound.training.galaxies import (
+    Galaxies,
+    crop_of_each,
+    known_tree,
+    labelled_rows,
+    load_galaxies,
+)
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
@@ -47,7 +52,6 @@ class PretrainConfig(RunConfig):
         views: ranges of the augmentations.
         simclr: temperature and projection head.
         supervised_weight: weight of the likelihood of votes beside NT-Xent; 0 learns without votes.
-        labelled: share of the galaxies whose votes are learned.
         held_out: questions, separated by commas, that are not learned, nor any below them.
         watch: galaxies on which the embedding is watched after each epoch.
     """
@@ -57,7 +61,6 @@ class PretrainConfig(RunConfig):
     views: ViewConfig = field(default_factory=ViewConfig)
     simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
     supervised_weight: float = 0.0
-    labelled: float = 1.0
     held_out: str = ""
     watch: int = 1000
     output: str = "runs/pretrain"
@@ -66,8 +69,6 @@ class PretrainConfig(RunConfig):
         super().__post_init__()
         if not 0 <= self.supervised_weight < float("inf"):
             raise ConfigError(f"supervised_weight: {self.supervised_weight} must be at least 0")
-        if not 0 < self.labelled <= 1:
-            raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
 
 
 class Watch:
@@ -97,10 +98,8 @@ def learned_votes(
         weight = config.supervised_weight
         raise ConfigError(f"supervised_weight: {weight} needs votes; {galaxies.no_votes}")
     tree, votes = known_tree(galaxies, config.held_out)
-    if config.labelled < 1:
-        shares = {"labelled": config.labelled, "others": 1 - config.labelled}
-        others = split_by_id(galaxies.ids, shares, config.seed, purpose="labelled")["others"]
-        votes[others] = 0
+    learned = labelled_rows(galaxies.ids, config.labelled, config.seed)
+    votes[np.setdiff1d(np.arange(len(galaxies)), learned)] = 0
     if not votes.any():
         raise ConfigError(
             f"labelled: a share of {config.labelled} of {len(galaxies)} galaxies holds no votes"

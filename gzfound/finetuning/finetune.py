@@ -12,11 +12,11 @@ from gzfound.errors import ConfigError, DataError
 from gzfound.finetuning.config import FinetuneConfig
 from gzfound.finetuning.report import tested_ids, write_report
 from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_together
-from gzfound.finetuning.task import Rows, Task
+from gzfound.finetuning.task import Task
 from gzfound.models import EncoderTransform, encoder_features, load_encoder, transform_of
 from gzfound.models.checkpoint import start_encoder
 from gzfound.models.tuning import HeadModel, freeze
-from gzfound.training.galaxies import Galaxies, load_galaxies
+from gzfound.training.galaxies import Galaxies, Rows, labelled_rows, load_galaxies
 from gzfound.training.resume import checkpoints
 from gzfound.training.run import PROBE, open_run, provenance
 
@@ -44,6 +44,8 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
             errors_path=folder / "errors.jsonl",
             columns=columns,
         )
+    if config.labelled < 1:
+        galaxies = galaxies.only(labelled_rows(galaxies.ids, config.labelled, config.seed))
     task = task_of(galaxies)
     check_no_overlap(galaxies.ids, tested, config.split, config.test_split)
     parts = divide(galaxies, task, config.seed)

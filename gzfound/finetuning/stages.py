@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from gzfound.embedding import embed_arrays
 from gzfound.files import atomic_directory
 from gzfound.finetuning.config import FinetuneConfig
-from gzfound.finetuning.task import Rows, Task
+from gzfound.finetuning.task import Task
 from gzfound.finetuning.validation import Validation
 from gzfound.models import transform_of
 from gzfound.models.checkpoint import load_head
 from gzfound.models.tuning import HeadModel, layerwise_groups
 from gzfound.training.augment import Augment
 from gzfound.training.batches import Batch
+from gzfound.training.galaxies import Rows
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from gzfound.errors import DataError
 from gzfound.models.heads import Head
-from gzfound.training.galaxies import Galaxies
-
-Rows = npt.NDArray[np.int64]
+from gzfound.training.galaxies import Galaxies, Rows
 
 
 @dataclass(frozen=True, eq=False)

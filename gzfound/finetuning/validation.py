@@ -16,6 +16,7 @@ from gzfound.finetuning.task import Task
 from gzfound.models import save_weights, transform_of
 from gzfound.models.checkpoint import read_config
 from gzfound.models.tuning import HeadModel
+from gzfound.training.galaxies import Rows
 from gzfound.training.patience import WATCHED
 
 
@@ -35,7 +36,7 @@ class Validation:
     def __init__(
         self,
         task: Task,
-        rows: npt.NDArray[np.int64],
+        rows: Rows,
         inputs: npt.NDArray[Any],
         folder: Path,
         keep: bool,

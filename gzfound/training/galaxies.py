@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gzfound.data import decoded_images, load_dataset
+from gzfound.data import decoded_images, load_dataset, split_by_id
 from gzfound.data.table import shorten
 from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
@@ -19,6 +19,8 @@ from gzfound.votes import votes_from_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,17 @@ class Galaxies:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def only(self, rows: Rows) -> Galaxies:
+        """Some of the galaxies; their images are copied into memory."""
+        return Galaxies(
+            [self.ids[row] for row in rows],
+            np.asarray(self.images[rows]),
+            self.tree,
+            None if self.votes is None else self.votes[rows],
+            self.no_votes,
+            {name: [values[row] for row in rows] for name, values in self.labels.items()},
+        )
 
 
 def load_galaxies(
@@ -106,6 +119,20 @@ def check_columns(names: Sequence[str], columns: Sequence[str], split: str) -> N
             close = difflib.get_close_matches(column, names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {shorten(list(names))}"
             raise DataError(f"data: no column {column!r} in split {split!r}; {hint}")
+
+
+def labelled_rows(ids: Sequence[str], share: float, seed: int) -> Rows:
+    """The galaxies whose labels a run learns, by a hash of their names; a larger share has more.
+
+    Args:
+        ids: ``id_str`` of each galaxy.
+        share: of the galaxies, above 0 and at most 1.
+        seed: another seed takes others.
+    """
+    if share == 1:
+        return np.arange(len(ids))
+    shares = {"labelled": share, "others": 1 - share}
+    return split_by_id(ids, shares, seed, purpose="labelled")["labelled"]
 
 
 def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:

@@ -40,6 +40,7 @@ class RunConfig:
         weights: directory or name of weights to start from; without, the encoder starts untrained.
         data_config: configuration of every dataset, such as ``tiny``.
         split: split to train on.
+        labelled: share of its galaxies whose labels are learned, the same ones in every recipe.
         image_size: side in pixels at which images are decoded and kept for training.
         optim: optimiser and learning rate.
         epochs: passes over the galaxies.
@@ -57,6 +58,7 @@ class RunConfig:
     weights: str | None = None
     data_config: str | None = None
     split: str = "train"
+    labelled: float = 1.0
     image_size: int = 128
     optim: OptimConfig = field(default_factory=OptimConfig)
     epochs: int = 100
@@ -72,6 +74,8 @@ class RunConfig:
         for name in ("epochs", "batch_size", "accumulate", "image_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
+        if not 0 < self.labelled <= 1:
+            raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
         trackers = [kind.value for kind in LoggerType]
         if self.tracker is not None and self.tracker not in trackers:
             raise ConfigError(f"tracker: {self.tracker!r}; allowed: {', '.join(trackers)}")

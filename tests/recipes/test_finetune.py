@@ -195,13 +195,6 @@ def test_one_stage_where_one_is_asked_for(
     assert not (finetune(*options, "--epochs", "1") / "probe").exists()
 
 
-def test_patience_ends_a_run_that_gets_no_better(finetune: Callable[..., Path]) -> None:
-    """With next to no learning rate no epoch is better than the first."""
-    still = ["--optim.learning-rate", "1e-30", "--epochs", "6", "--patience", "2"]
-    run = finetune("--tune", "head", *still)
-    assert len(read_metrics(run / "metrics.jsonl", "epoch")) == 3
-
-
 def test_a_run_killed_in_its_first_stage_is_not_written_over(
     finetune: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,6 +231,7 @@ def test_an_encoder_from_scratch(
         (["--blocks", "99", "--tune", "blocks"], "blocks: 99 must be 1 to"),
         (["--views.size", "32"], "views.size: 32 must be 24, that of the weights"),
         (["--test-split", "dev"], "dev"),
+        (["--test-split", "train"], "what is tested must not be trained on"),
         (["--dropout", "1"], "dropout: 1.0 must be"),
         (["--patience", "-1"], "patience: -1 must be at least 0"),
         (["--head-epochs", "-1"], "head_epochs: -1 must be at least 0"),
@@ -301,12 +295,3 @@ def test_two_processes_under_accelerate_launch_fine_tune(
     assert len(read_metrics(run / "probe" / "metrics.jsonl", "epoch")) == 2, "both stopped alike"
     test = load_dataset(simulated_galaxies, split="test")
     assert pq.read_table(run / "predictions.parquet")["id_str"].to_pylist() == test["id_str"][:]
-
-
-def test_a_split_cannot_test_what_it_trained(
-    finetune: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        finetune("--test-split", "train")
-    assert caught.value.code == 2
-    assert "what is tested must not be trained on" in capsys.readouterr().err

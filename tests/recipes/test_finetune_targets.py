@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from gzfound import load_dataset, load_encoder, predict
 from gzfound.errors import WeightsError
 from gzfound.models.checkpoint import load_head
+from gzfound.training.galaxies import labelled_rows
 from gzfound.training.telemetry import read_metrics
 
 SMALL = [
@@ -113,6 +114,18 @@ def test_a_regression_from_labels_to_numbers(finetune: Callable[..., Path], labe
     assert found["model"]["MAE"]["value"] < constant
     again = predict(labelled, run / "weights", split="test", precision="no")
     np.testing.assert_allclose(again["light"], table["light"], rtol=1e-7)
+
+
+def test_a_share_of_the_labels_is_learned(finetune: Callable[..., Path], labelled: Path) -> None:
+    """Mean and deviation are those of the galaxies that the run may know of."""
+    options = ["--target", "light", "--tune", "head", "--epochs", "1", "--labelled", "0.5"]
+    run = finetune("finetune_regressor", *options, "--batch-size", "4")
+    train = load_dataset(labelled, split="train")
+    light = [train["light"][row] for row in labelled_rows(train["id_str"][:], 0.5, seed=0)]
+    head = load_head(run / "weights", load_encoder(run / "weights"))
+    known = [value for value in light if value is not None]
+    assert head.mean == pytest.approx(np.mean(known), rel=1e-12)
+    assert 0 < len(light) < len(train)
 
 
 def test_an_interrupted_classifier_resumes_to_the_same_bits(
