@@ -41,13 +41,19 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Give a temporary directory to fill; on success it takes the place of ``path``."""
+    """Give a temporary directory to fill; on success it takes the place of ``path``.
+
+    Whoever may read the directory may read its files, which safetensors writes for their owner alone.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)
     temporary.mkdir()
     try:
         yield temporary
+        for file in temporary.iterdir():
+            if file.is_file():
+                file.chmod(temporary.stat().st_mode & 0o666)
         retired = _beside(target)
         if target.exists():
             target.replace(retired)

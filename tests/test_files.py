@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from gzfound.errors import ConfigError
 from gzfound.files import atomic_directory, atomic_file, check_file, write_text
@@ -31,6 +34,16 @@ def test_a_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
         raise RuntimeError
     assert [p.name for p in target.iterdir()] == ["second"]
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+
+
+def test_files_of_a_directory_are_read_by_whoever_reads_the_directory(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        with atomic_directory(tmp_path / "weights") as folder:
+            save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "weights" / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_place_that_cannot_hold_a_file_is_refused_before_the_work(tmp_path: Path) -> None:

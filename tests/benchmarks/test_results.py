@@ -41,14 +41,27 @@ def test_real_hubble_galaxies_reach_what_was_asked() -> None:
     assert rows["embedding"]["Spearman"]["value"] > rows["pixel PCA"]["Spearman"]["high"]
 
 
+def test_the_weights_that_ship_beat_the_baselines_with_intervals_apart() -> None:
+    """On the mean of five held-out questions, and on real images of surveys not trained on."""
+    probed = results("probe_default")["rows"]
+    rows = {r["method"]: r for r in probed if r["target"] == "mean of answers"}
+    real = {r["method"]: r["agreement"] for r in results("real_default")["gz_examples"]["rows"]}
+    for baseline in ("untrained encoder", "pixel PCA"):
+        assert rows["embedding"]["RMSE"]["high"] < rows[baseline]["RMSE"]["low"]
+        assert real["embedding"]["low"] > real[baseline]["high"]
+
+
 def test_the_page_of_results_quotes_them() -> None:
     page = (RESULTS.parents[1] / "docs" / "results.md").read_text()
-    for name in ("real_simulated", "real_hst_from_simulated", "real_hst_from_scratch"):
+    kinds = ("default", "simulated", "hst_from_simulated", "hst_from_scratch")
+    for name in (f"real_{kind}" for kind in kinds):
         row = next(r for r in results(name)["hst_goods"]["rows"] if r["method"] == "embedding")
         assert f"{row['Spearman']['value']:.3f}" in page
         assert f"{row['MAE']['value']:.3f}" in page
-    for row in results("demo_probe")["rows"]:
-        assert f"{row['RMSE']['value']:.3f}" in page
+    for name in ("demo_probe", "probe_default"):
+        for row in results(name)["rows"]:
+            assert f"{row['RMSE']['value']:.3f}" in page
+            assert f"{row['skill']['value']:.3f}" in page or row["method"] == "constant"
 
 
 def test_the_page_of_performance_holds_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
