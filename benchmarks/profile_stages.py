@@ -30,6 +30,7 @@ from gzfound.errors import one_line_errors
 from gzfound.files import write_text
 from gzfound.losses import dirichlet_multinomial
 from gzfound.models import EncoderTransform, create_encoder
+from gzfound.models.folding import fold_batch_norm
 from gzfound.models.precision import pick_precision
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.simulation import sample_population, telescope_for, vote
@@ -86,6 +87,20 @@ def extraction(name: str, size: int, files: Sequence[bytes]) -> dict[str, Work]:
         "normalise": lambda: standardised(squares, table),
         "forward": forward,
     }
+
+
+def batch_norm(name: str, size: int, galaxies: int) -> dict[str, Work]:
+    """The forward pass in bf16 with batch norms as layers of their own, and folded."""
+    encoder = create_encoder(name).eval().to(memory_format=torch.channels_last)
+    folded = fold_batch_norm(encoder)
+    pixels = torch.randn(galaxies, 3, size, size).to(memory_format=torch.channels_last).split(16)
+
+    def forward(network: torch.nn.Module) -> None:
+        with torch.inference_mode(), precise(torch.bfloat16):
+            for part in pixels:
+                network(part)
+
+    return {"as layers": lambda: forward(encoder), "folded": lambda: forward(folded)}
 
 
 def precise(dtype: torch.dtype | None) -> torch.autocast:
@@ -210,6 +225,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "extraction, ConvNeXt-Nano at 224": partial(extraction, "convnext_nano", 224, files),
         "SimCLR step, ResNet18 at 128": partial(step, "resnet18", 128, files, config.seed),
     }
+    if pick_precision("auto") == "bf16":
+        jobs["batch norm of ResNet18 at 224 in bf16"] = partial(
+            batch_norm, "resnet18", 224, config.galaxies
+        )
     rows = {name: timed(job(), config.galaxies, config.repeats) for name, job in jobs.items()}
     name = f"likelihood of {VOTED:,} galaxies, 40 answers"
     rows[name] = timed(likelihood(config.seed), VOTED, 10 * config.repeats)

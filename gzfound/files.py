@@ -43,7 +43,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Give a temporary directory to fill; on success it takes the place of ``path``.
 
-    Whoever may read the directory may read its files, which safetensors writes for their owner alone.
+    Whoever may read the directory may read its files: safetensors writes them for the owner alone.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Images = Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 
+CAPTION = 20
+"""Most characters under the image of a query, which is as wide as that."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -146,12 +149,21 @@ def neighbour_rows(
     found, similarities = nearest(vectors, vectors[chosen], k, ids=names, query_ids=names[chosen])
     rows = []
     for query, line, scores in zip(chosen, found, similarities, strict=True):
-        tiles = [Tile(images[query], f"query galaxy {names[query]}", names[query])]
+        caption = shorten_middle(names[query], CAPTION)
+        tiles = [Tile(images[query], f"query galaxy {names[query]}", caption)]
         for row, score in zip(line, scores, strict=True):
             alt = f"galaxy {names[row]}, similarity {score:.2f} to {names[query]}"
             tiles.append(Tile(images[row], alt, f"{score:.2f}"))
         rows.append(tiles)
     return Rows(rows, ("Query", "Nearest galaxies, with cosine similarity"))
+
+
+def shorten_middle(text: str, most: int) -> str:
+    """The text, or its two ends with an ellipsis between, of ``most`` characters together."""
+    if len(text) <= most:
+        return text
+    end = most // 2
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
 
 
 def image_tag(image: npt.NDArray[np.uint8], alt: str, size: int) -> str:

@@ -21,7 +21,7 @@ from gzfound.reports.pictures import thumbnail
 from gzfound.reports.predictions import coverage, question_plot, typical_galaxies
 from gzfound.reports.probe_results import probe_plots, probe_table
 from gzfound.reports.reliability import coverage_table, reliability_plot
-from gzfound.reports.sheets import Rows, Tile, neighbour_rows
+from gzfound.reports.sheets import Rows, Tile, neighbour_rows, shorten_middle
 from gzfound.reports.summary import Stages, duration
 
 
@@ -265,3 +265,8 @@ def test_missing_matplotlib_is_one_clear_line(monkeypatch):
     with pytest.raises(GzfoundError, match=r"pip install 'gzfound\[report\]'") as caught:
         curve_plot([Curve("loss", [0], [1.0])], xlabel="step", ylabel="loss")
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_name_keeps_both_ends() -> None:
+    assert shorten_middle("sloan_singleband-10_a-1_1", 20) == "sloan_sin…d-10_a-1_1"
+    assert shorten_middle("decals-2_a-0_4", 20) == "decals-2_a-0_4"
