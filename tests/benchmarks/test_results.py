@@ -67,17 +67,19 @@ def test_the_page_of_results_quotes_them() -> None:
 def test_the_page_of_performance_holds_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(RESULTS.parent)
     page = (RESULTS.parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
-    rows = import_module("peers.results").markdown(results("throughput")["groups"])
-    assert rows.count("\n") > 15
-    assert rows in page
+    for name, least in (("throughput", 20), ("throughput_float32", 8)):
+        rows = import_module("peers.results").markdown(results(name)["groups"])
+        assert rows.count("\n") > least
+        assert rows in page
     stages = import_module("profile_stages").markdown(results("profile_stages")["rows"])
     assert stages.count("\n") > 10
     assert stages in page
 
 
 def test_what_is_measured_names_both_sides_and_took_turns() -> None:
-    groups = results("throughput")["groups"]
-    for name, group in groups.items():
+    files = [results(name)["groups"] for name in ("throughput", "throughput_float32")]
+    assert len(files[0]) >= 9
+    for name, group in (pair for groups in files for pair in groups.items()):
         assert not group["quick"], name
         assert group["repeats"] >= 5, name
         assert group["versions"]["torch"], name
