@@ -55,7 +55,7 @@ def coverage_table(levels: Sequence[float], coverage: Mapping[str, Any]) -> Tabl
     ``coverage`` has ``questions``, name to one share a level (None where unknown), and ``overall``.
     """
     rows = {**coverage["questions"], "all answers": coverage["overall"]}
-    heads = ["Question", *(f"{100 * level:g} % interval" for level in levels)]
+    heads = ["Votes in the interval of", *(f"{100 * level:g} %" for level in levels)]
     cells = [[name, *(_percent(share) for share in shares)] for name, shares in rows.items()]
     return Table(heads, cells, "", range(1, len(heads)), [len(cells) - 1], [len(cells) - 1])
 

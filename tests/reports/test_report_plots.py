@@ -189,7 +189,7 @@ def test_reliability_draws_bins_of_enough_galaxies():
     coverage = {"questions": {"bar": [0.52, None]}, "overall": [0.5, 0.951]}
     table = coverage_table([0.5, 0.95], coverage)
     assert table.rows == [["bar", "52 %", "–"], ["all answers", "50 %", "95 %"]]
-    assert list(table.columns) == ["Question", "50 % interval", "95 % interval"]
+    assert list(table.columns) == ["Votes in the interval of", "50 %", "95 %"]
 
 
 def test_efficiency_has_a_line_a_method():
