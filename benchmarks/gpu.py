@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py                                  # everything that ten minutes allow
     python benchmarks/gpu.py --only pretraining               # again until it says "finished"
-    python benchmarks/gpu.py --small --work /tmp/gpu --output /tmp/gpu.json     # on any CPU
+    python benchmarks/gpu.py --small --work build/gpu --output build/gpu.json     # on any CPU
 
 Each group replaces its own part of the JSON file, so that groups can run one a call. Pretraining
 stops by itself at the time limit, after its last whole epoch, and goes on at the next call.

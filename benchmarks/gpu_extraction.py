@@ -17,7 +17,7 @@ from gpu_sizes import Job, compiled, seconds, spread, tuned
 
 from gzfound.data import decode_image, square_resize
 from gzfound.data.device_decode import decode_on, decodes_on
-from gzfound.models import EncoderTransform, create_encoder
+from gzfound.models import EncoderTransform, attach_transform, create_encoder
 from gzfound.models.precision import pick_precision, usable_cores
 from gzfound.simulation.dataset import encode_jpeg
 from gzfound.simulation.population import sample_population
@@ -35,7 +35,7 @@ def extraction(job: Job) -> Result:
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
         encoder = create_encoder(sizes.extractor).to(device).eval()
-    encoder.transform = EncoderTransform(sizes.extracted_pixels)  # type: ignore[assignment]
+    attach_transform(encoder, EncoderTransform(sizes.extracted_pixels))
     many = [files[n % len(files)] for n in range(sizes.extracted)]
     dataset = in_memory(many)
     forward, compiling = forwards(job, encoder)

@@ -29,7 +29,7 @@ from gzfound.embedding.forward import Forward, grey_levels, standardised
 from gzfound.errors import one_line_errors
 from gzfound.files import write_text
 from gzfound.losses import dirichlet_multinomial
-from gzfound.models import EncoderTransform, create_encoder
+from gzfound.models import EncoderTransform, attach_transform, create_encoder
 from gzfound.models.folding import fold_batch_norm
 from gzfound.models.precision import pick_precision
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
@@ -69,7 +69,7 @@ class ProfileConfig:
 def extraction(name: str, size: int, files: Sequence[bytes]) -> dict[str, Work]:
     """From file to embedding, in the precision that suits this machine."""
     encoder = create_encoder(name)
-    encoder.transform = EncoderTransform(size)  # type: ignore[assignment]
+    attach_transform(encoder, EncoderTransform(size))
     runs = Forward(encoder, torch.device("cpu"), "auto")
     table = grey_levels(runs.transform)
     decoded = [decode_image(file, "simulated") for file in files]
@@ -169,7 +169,7 @@ def likelihood(seed: int) -> dict[str, Work]:
 def agreement(name: str, size: int, files: Sequence[bytes]) -> dict[str, float]:
     """The cosine between embeddings in bf16 and in float32, of the untrained encoder."""
     encoder = create_encoder(name)
-    encoder.transform = EncoderTransform(size)  # type: ignore[assignment]
+    attach_transform(encoder, EncoderTransform(size))
     images = np.stack([square_resize(decode_image(file, "simulated"), size) for file in files])
     cpu = torch.device("cpu")
     exact, rounded = (Forward(encoder, cpu, kind)(images) for kind in ("no", "bf16"))

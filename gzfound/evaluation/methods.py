@@ -21,7 +21,7 @@ from gzfound.evaluation.baselines import pixel_pca
 from gzfound.evaluation.benchmark import CONSTANT, EmbeddingOf, Rows
 from gzfound.evaluation.morphology import fill_failed, measure_morphology
 from gzfound.evaluation.sample import DataConfig, Sample
-from gzfound.models import create_encoder, load_encoder, transform_of
+from gzfound.models import attach_transform, create_encoder, load_encoder, transform_of
 from gzfound.models.precision import pick_device
 
 EMBEDDING = "embedding"
@@ -183,5 +183,5 @@ def untrained(encoder: nn.Module, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         fresh = create_encoder(details["architecture"], image_size=transform.size).eval()
-    fresh.transform = transform  # type: ignore[assignment]
+    attach_transform(fresh, transform)
     return fresh

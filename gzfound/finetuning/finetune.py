@@ -13,7 +13,13 @@ from gzfound.finetuning.config import FinetuneConfig
 from gzfound.finetuning.report import tested_ids, write_report
 from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_together
 from gzfound.finetuning.task import Task
-from gzfound.models import EncoderTransform, encoder_features, load_encoder, transform_of
+from gzfound.models import (
+    EncoderTransform,
+    attach_transform,
+    encoder_features,
+    load_encoder,
+    transform_of,
+)
 from gzfound.models.checkpoint import start_encoder
 from gzfound.models.tuning import HeadModel, freeze
 from gzfound.training.galaxies import Galaxies, Rows, labelled_rows, load_galaxies
@@ -84,7 +90,7 @@ def build_model(config: FinetuneConfig, task: Task) -> HeadModel:
     untrained = "" if config.weights else "resnet18"
     encoder = start_encoder(config.encoder or untrained, config.weights, config.views.size)
     if config.weights is None:
-        encoder.transform = EncoderTransform(config.views.size)  # type: ignore[assignment]
+        attach_transform(encoder, EncoderTransform(config.views.size))
     transform = transform_of(encoder)
     if config.tune != "head" and transform.size != config.views.size:
         raise ConfigError(

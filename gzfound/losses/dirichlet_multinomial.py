@@ -33,7 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gzfound.errors import ConfigError, DataError
+from gzfound.errors import ConfigError
+from gzfound.losses.shapes import answer_matrix, check_shapes
 
 if TYPE_CHECKING:
     from gzfound.trees import DecisionTree
@@ -46,26 +47,6 @@ _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 _DIGAMMA = (-1 / 12, 1 / 120, -1 / 252, 1 / 240)
 _TABLE_LENGTH = 4096
 _BLOCK = 36_000
-
-
-def answer_matrix(tree: DecisionTree, device: torch.device) -> Tensor:
-    """The 0/1 matrix, shape ``(answers, questions)``, float64, that sums answers to questions."""
-    index = torch.tensor(tree.question_index, device=device)
-    return nn.functional.one_hot(index, len(tree.questions)).double()
-
-
-def check_shapes(tree: DecisionTree, **arrays: Tensor) -> None:
-    """Raise ``DataError`` unless every array is ``(galaxies, answers of the tree)``."""
-    answers = len(tree.columns)
-    for name, array in arrays.items():
-        if array.ndim != 2 or array.shape[1] != answers:
-            raise DataError(
-                f"{name} has shape {tuple(array.shape)}, but the tree {tree.name!r} needs "
-                f"(galaxies, {answers}): one column an answer"
-            )
-    if len({len(array) for array in arrays.values()}) > 1:
-        rows = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
-        raise DataError(f"the number of galaxies differs: {rows}; it must be the same")
 
 
 def _series(square: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:

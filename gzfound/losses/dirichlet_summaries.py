@@ -18,7 +18,7 @@ from scipy import special
 from torch import Tensor
 
 from gzfound.errors import ConfigError, DataError
-from gzfound.losses.dirichlet_multinomial import answer_matrix, check_shapes
+from gzfound.losses.shapes import answer_matrix, check_shapes
 
 if TYPE_CHECKING:
     from gzfound.trees import DecisionTree

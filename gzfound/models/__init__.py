@@ -3,11 +3,12 @@
 from gzfound.models.checkpoint import load_encoder, save_weights
 from gzfound.models.encoder import create_encoder, encoder_features
 from gzfound.models.heads import TreeHead
-from gzfound.models.transform import EncoderTransform, transform_of
+from gzfound.models.transform import EncoderTransform, attach_transform, transform_of
 
 __all__ = [
     "EncoderTransform",
     "TreeHead",
+    "attach_transform",
     "create_encoder",
     "encoder_features",
     "load_encoder",

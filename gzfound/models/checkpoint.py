@@ -17,7 +17,7 @@ from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
 from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import Head, new_head
-from gzfound.models.transform import EncoderTransform
+from gzfound.models.transform import EncoderTransform, attach_transform
 from gzfound.weights import find_weights, list_weights
 
 PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -95,7 +95,7 @@ def load_encoder(
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"weights: cannot load {str(found)!r}: {reason}") from error
-    encoder.transform = _transform_of(encoder, crop)  # type: ignore[assignment]
+    attach_transform(encoder, _transform_of(encoder, crop))
     return encoder.to(device).eval()
 
 

@@ -59,6 +59,12 @@ class EncoderTransform:
         return (images - mean) / torch.tensor(self.std, device=images.device)[:, None, None]
 
 
+def attach_transform(encoder: nn.Module, transform: EncoderTransform) -> None:
+    """Make a transform that of an encoder."""
+    # torch declares every attribute of a module to be a tensor or a module.
+    encoder.transform = transform  # type: ignore[assignment]
+
+
 def transform_of(encoder: nn.Module) -> EncoderTransform:
     """The transform of an encoder.
 
