@@ -77,8 +77,8 @@ def rank_anomalies(
         embeddings: a Parquet file of ``gzfound embed``, or a directory of them.
         method: one of the three.
         top: how many galaxies to give, all by default.
-        k: neighbours that a galaxy is compared with; by default 50, or all where there are fewer.
-            A group of more alike galaxies than that is no anomaly to the last two methods.
+        k: neighbours that a galaxy is compared with; by default 50, or half of all where these
+            are few. A group of more alike galaxies than that is no anomaly to the last two methods.
         seed: of the sample and the forest.
         exact: find neighbours exactly, even where there is an index.
         progress: called with the galaxies done and the galaxies in all.
@@ -97,7 +97,7 @@ def rank_anomalies(
         raise ConfigError(f"embeddings: {table.path} holds {table.rows}; an anomaly needs others")
     if k is not None and not 1 <= k <= others:
         raise ConfigError(f"k is {k}: allowed is 1 to {others}")
-    near = min(DEFAULT_K, others) if k is None else k
+    near = min(DEFAULT_K, (others + 1) // 2) if k is None else k
     if method == "neighbour_distance":
         score = _distance(Searcher(embeddings, exact=exact), near)
     elif method == "isolation_forest":
