@@ -10,7 +10,7 @@ import gzfound  # noqa: F401  # isort: skip  # before torch: says how its thread
 import importlib.metadata
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,21 @@ def measure(
     return found
 
 
+def markdown(libraries: Mapping[str, Any]) -> str:
+    """The table of docs/search.md on libraries."""
+    head = (
+        "| library | build | size | effort | queries a second | recall@10 |\n"
+        "|---|---:|---:|---:|---:|---:|"
+    )
+    lines = [
+        f"| {name} | {found['build_seconds']:.0f} s | {found['bytes'] / 2**20:.0f} MiB | "
+        f"{each['effort']} | {each['queries_per_second']:,.0f} | {each['recall']:.4f} |"
+        for name, found in libraries.items()
+        for each in found["efforts"]
+    ]
+    return "\n".join([head, *lines])
+
+
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, measure both, print and write what comes out."""
@@ -135,9 +150,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = {}
     for name, build in libraries.items():
         found[name] = measure(build, EFFORTS[name], vectors, queries, truth)
-        print(name, found[name], flush=True)
     result = {"libraries": found, "library_versions": versions, "configuration": asdict(config)}
     write_results(config.output, result)
+    print(markdown(found))
     print(f"written: {config.output}")
 
 

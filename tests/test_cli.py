@@ -124,6 +124,7 @@ def test_an_index_is_made_and_used(
     import numpy as np
 
     monkeypatch.setattr("gzfound.search.index.LEAST_ROWS", 200)
+    monkeypatch.setattr("gzfound.search.index.PROBES", 80)
     made = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
     path = str(tmp_path / "e.parquet")
     gzfound.Embeddings([f"g{n}" for n in range(400)], made).write(path)
@@ -132,8 +133,13 @@ def test_an_index_is_made_and_used(
     answers = []
     for exact in ([], ["--exact"]):
         main(["neighbours", path, "--query", "g7", *exact])
-        answers.append(capsys.readouterr().out)
-    assert answers[0] == answers[1]
+        answers.append([line.split("\t") for line in capsys.readouterr().out.splitlines()])
+    indexed, right = answers
+    assert len(right) == 10
+    assert [line[1] for line in indexed] == [line[1] for line in right]
+    assert [float(line[2]) for line in indexed] == pytest.approx(
+        [float(line[2]) for line in right], abs=1e-3
+    )
     gzfound.Embeddings([f"g{n}" for n in range(400)], -made[::-1]).write(path)
     with pytest.raises(SystemExit):
         main(["neighbours", path, "--query", "g7"])
