@@ -89,10 +89,11 @@ def extraction(name: str, size: int, files: Sequence[bytes]) -> dict[str, Work]:
     }
 
 
-def batch_norm(name: str, size: int, galaxies: int) -> dict[str, Work]:
-    """The forward pass in bf16 with batch norms as layers of their own, and folded."""
+def passes(name: str, size: int, galaxies: int) -> dict[str, Work]:
+    """The forward pass in bf16: layer by layer, batch norms folded, as extraction runs it."""
     encoder = create_encoder(name).eval().to(memory_format=torch.channels_last)
-    folded = fold_batch_norm(encoder)
+    attach_transform(encoder, EncoderTransform(size))
+    folded, fused = fold_batch_norm(encoder), Forward(encoder, torch.device("cpu"), "bf16").network
     pixels = torch.randn(galaxies, 3, size, size).to(memory_format=torch.channels_last).split(16)
 
     def forward(network: torch.nn.Module) -> None:
@@ -100,7 +101,8 @@ def batch_norm(name: str, size: int, galaxies: int) -> dict[str, Work]:
             for part in pixels:
                 network(part)
 
-    return {"as layers": lambda: forward(encoder), "folded": lambda: forward(folded)}
+    networks = {"layer by layer": encoder, "batch norm folded": folded, "sum and ReLU too": fused}
+    return {stage: partial(forward, network) for stage, network in networks.items()}
 
 
 def precise(dtype: torch.dtype | None) -> torch.autocast:
@@ -226,8 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "SimCLR step, ResNet18 at 128": partial(step, "resnet18", 128, files, config.seed),
     }
     if pick_precision("auto") == "bf16":
-        jobs["batch norm of ResNet18 at 224 in bf16"] = partial(
-            batch_norm, "resnet18", 224, config.galaxies
+        jobs["network of ResNet18 at 224 in bf16"] = partial(
+            passes, "resnet18", 224, config.galaxies
         )
     rows = {name: timed(job(), config.galaxies, config.repeats) for name, job in jobs.items()}
     name = f"likelihood of {VOTED:,} galaxies, 40 answers"

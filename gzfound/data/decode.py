@@ -134,13 +134,10 @@ def _decode_opencv(data: bytes, name: str) -> Pixels:
 
     pixels: Any
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         pixels = None
-    if pixels is None:
-        return _decode_pil(data, name)
-    rgb: Pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    return rgb
+    return _decode_pil(data, name) if pixels is None else pixels
 
 
 def _decode_pil(data: bytes, name: str) -> Pixels:

@@ -11,7 +11,12 @@ from torch import Tensor
 
 import gzfound
 from gzfound.errors import ConfigError, DataError
-from gzfound.losses import DirichletMultinomialLoss, log_likelihood, log_likelihood_per_vote
+from gzfound.losses import (
+    DirichletMultinomialLoss,
+    dirichlet_multinomial,
+    log_likelihood,
+    log_likelihood_per_vote,
+)
 from gzfound.losses.dirichlet_multinomial import log_rising
 from gzfound.trees import DecisionTree, Question
 
@@ -265,3 +270,33 @@ def test_the_threads_of_torch_are_left_as_they_were(monkeypatch: pytest.MonkeyPa
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_the_way_of_a_gpu_agrees_with_that_of_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, ordered: bool
+) -> None:
+    alpha, votes = random_case(5.0, seed=7)
+    silent = TREE.slices["bar-hubble"]
+    alpha[0, silent], votes[0, silent] = float("inf"), 0
+    found = []
+    for _ in range(2):
+        leaf = alpha.clone().requires_grad_()
+        value = log_likelihood(leaf, votes, TREE, ordered=ordered)
+        value.sum().backward()
+        found.append((value.detach(), leaf.grad))
+        everywhere = dirichlet_multinomial._everywhere
+        monkeypatch.setattr(dirichlet_multinomial, "_at_votes", everywhere)
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-6)
+    assert (found[0][1][0, silent] == 0).all()
+    assert (found[1][1][0, silent] == 0).all()
+
+
+def test_both_logarithms_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's where the processor has AVX-512, torch's elsewhere."""
+    a, n = torch.logspace(-3, 8, 40, dtype=torch.float64), torch.arange(40).double()
+    found = []
+    for capability in ("AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda it=capability: it)
+        found.append(log_rising(a, n, True))
+    torch.testing.assert_close(found[0], found[1], atol=1e-11, rtol=1e-13)
