@@ -98,6 +98,17 @@ def test_other_weights_are_refused(cutouts: Path, tmp_path: Path) -> None:
         find_neighbours(table, image, 1)
 
 
+def test_an_encoder_without_a_name_has_to_be_named(cutouts: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(tmp_path / "weights", crop=0.5)
+    del encoder.loaded_from
+    table, image = tmp_path / "own.parquet", cutouts / "g03.png"
+    embed(cutouts, encoder, output=table)
+    with pytest.raises(GzfoundError, match=r"own.parquet does not say where they are; name them"):
+        find_neighbours(table, image, 1)
+    (found,) = find_neighbours(table, image, 1, weights=tmp_path / "weights")
+    assert found.ids == ["g03"]
+
+
 def test_bad_queries_are_one_line(cutouts: Path, tmp_path: Path) -> None:
     table = tmp_path / "e.parquet"
     (tmp_path / "broken.jpg").write_bytes(b"no image")
