@@ -4,7 +4,8 @@
 
 The tables of vectors are made: clusters in 16 dimensions, spread over 512 by random half-planes, so
 that a vector has neighbours as those of an encoder have. The galaxies are simulated, and embedded
-by the weights that ship with the package. Every figure of time and memory is of a new process.
+by the weights that ship with the package. Every figure of time and memory is of a new process;
+times are of the processor.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class SearchConfig:
     output: str = ""
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     features: int = 512
-    queries: int = 1_000
-    galaxies: int = 20_000
+    queries: int = 500
+    galaxies: int = 10_000
     planted: int = 12
     among: int = 4_000
     draws: int = 10

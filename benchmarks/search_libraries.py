@@ -1,4 +1,4 @@
-"""Two libraries of search indexes on the same vectors, a thread each: why gzfound takes faiss.
+"""Two libraries of indexes on the same vectors, a thread each, in processor time: why faiss.
 
 pip install usearch && python benchmarks/search_libraries.py --output R.json
 """
@@ -43,7 +43,7 @@ class LibrariesConfig:
     """
 
     output: str = ""
-    rows: int = 100_000
+    rows: int = 50_000
     features: int = 512
     queries: int = 1_000
     seed: int = 0
@@ -96,19 +96,19 @@ def measure(
     """Time to build and to search, size, and recall at several efforts."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "index"
-        began = time.perf_counter()
+        began = time.process_time()
         at = build(vectors, file)
         found: dict[str, Any] = {
-            "build_seconds": time.perf_counter() - began,
+            "build_seconds": time.process_time() - began,
             "bytes": file.stat().st_size,
             "efforts": [],
         }
         for effort in efforts:
             search = at(effort)
             search(queries, K)
-            began = time.perf_counter()
+            began = time.process_time()
             rows = search(queries, K)
-            rate = len(queries) / (time.perf_counter() - began)
+            rate = len(queries) / (time.process_time() - began)
             recall = (truth[:, :, None] == rows[:, None, :]).any(axis=2).mean()
             found["efforts"].append(
                 {"effort": effort, "queries_per_second": rate, "recall": float(recall)}
