@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gzfound.embedding.store import Vectors
-from gzfound.embedding.table import EmbeddingTable
+from gzfound.embedding.table import BLOCK, EmbeddingTable
 from gzfound.errors import ConfigError, DataError, GzfoundError
 from gzfound.files import atomic_directory
 from gzfound.neighbours import Floats, Integers, unit_vectors
@@ -148,7 +148,10 @@ def _trained(faiss: Any, table: EmbeddingTable, lists: int, seed: int) -> Any:
     index.by_residual = False
     index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, 1
     _, sample = table.sample(min(table.rows, _SAMPLE_OF_A_LIST * lists), seed)
-    index.train(unit_vectors(sample))
+    for first in range(0, len(sample), BLOCK):
+        some = slice(first, first + BLOCK)
+        sample[some] = unit_vectors(sample[some])
+    index.train(sample)
     return index
 
 
