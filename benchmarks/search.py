@@ -59,26 +59,23 @@ class SearchConfig:
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     features: int = 512
     queries: int = 500
-    galaxies: int = 10_000
+    galaxies: int = 6_000
     planted: int = 12
     among: int = 4_000
-    draws: int = 10
+    draws: int = 8
     seed: int = 12
     home: str = str(ROOT / "build" / "bench_search")
 
 
-def scale(config: SearchConfig, home: Path) -> list[dict[str, Any]]:
-    """Tables of made vectors, one after the other; the queries are other vectors like them."""
-    found = []
-    for rows in config.sizes:
-        path = home / f"made-{rows}.parquet"
-        together = made_vectors(rows + config.queries, config.features, config.seed)
-        kept, queries = split(together, rows)
-        write_embeddings(kept, config.features, path)
-        found.append(measured(path, np.concatenate(queries)))
-        print(scale_table(found[-1:]), flush=True)
-        path.unlink()
-        shutil.rmtree(index.index_path(path))
+def scale(config: SearchConfig, home: Path, rows: int) -> dict[str, Any]:
+    """A table of made vectors; the queries are other vectors like them."""
+    path = home / f"made-{rows}.parquet"
+    together = made_vectors(rows + config.queries, config.features, config.seed)
+    kept, queries = split(together, rows)
+    write_embeddings(kept, config.features, path)
+    found = measured(path, np.concatenate(queries))
+    path.unlink()
+    shutil.rmtree(index.index_path(path))
     return found
 
 
@@ -221,33 +218,36 @@ def anomaly_table(found: Mapping[str, Any]) -> str:
 
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the options, run all parts, print the tables and write the JSON file."""
+    """Parse the options, run all parts, print the tables; the JSON file grows part by part."""
     config = parse_config(SearchConfig, "Search in embeddings.", argv)
     if not config.output:
         raise ConfigError("output: missing; pass --output")
-    faiss = index.import_faiss()
+    result: dict[str, Any] = {
+        "faiss": index.import_faiss().__version__,
+        "configuration": {**asdict(config), "home": Path(config.home).name},
+    }
+
+    def keep(name: str, value: Any) -> None:
+        result[name] = {"found": value, "load_average": os.getloadavg()}
+        write_results(config.output, result)
+
     home = Path(config.home)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    before = os.getloadavg()
     try:
-        tables = scale(config, home)
         data, path = embedded_galaxies(config, home)
-        galaxies = apart_from_queries(config, path)
-        odd = anomalies(config, data, path)
+        keep("galaxies", apart_from_queries(config, path))
+        keep("anomalies", anomalies(config, data, path))
+        print(anomaly_table(result["anomalies"]["found"]), flush=True)
+        tables: list[dict[str, Any]] = []
+        for rows in config.sizes:
+            tables.append(scale(config, home, rows))
+            keep("made_vectors", tables)
+            print(scale_table(tables), flush=True)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    result = {
-        "made_vectors": tables,
-        "galaxies": galaxies,
-        "anomalies": odd,
-        "faiss": faiss.__version__,
-        "load_average": {"before": before, "after": os.getloadavg()},
-        "configuration": {**asdict(config), "home": home.name},
-    }
-    write_results(config.output, result)
-    everything = [*tables, galaxies]
-    print(scale_table(everything), command_table(everything), anomaly_table(odd), sep="\n\n")
+    everything = [*tables, result["galaxies"]["found"]]
+    print(scale_table(everything), command_table(everything), sep="\n\n")
     print(f"written: {config.output}")
 
 
