@@ -43,9 +43,9 @@ class LibrariesConfig:
     """
 
     output: str = ""
-    rows: int = 50_000
+    rows: int = 20_000
     features: int = 512
-    queries: int = 1_000
+    queries: int = 500
     seed: int = 0
 
 

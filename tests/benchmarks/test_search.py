@@ -43,17 +43,27 @@ def test_the_page_holds_the_tables(benchmark: ModuleType, results: dict[str, Any
     assert libraries.markdown(found["libraries"]) in PAGE
 
 
-def test_the_index_finds_what_it_should_in_little_memory(results: dict[str, Any]) -> None:
-    sizes = [row["rows"] for row in results["made_vectors"]]
-    assert sizes == [10_000, 100_000, 1_000_000]
+def test_the_index_finds_what_it_should(results: dict[str, Any]) -> None:
+    assert [row["rows"] for row in results["made_vectors"]] == [10_000, 100_000]
     for row in [*results["made_vectors"], results["galaxies"]]:
         assert row["index"]["recall_at_10"] > 0.98, row["rows"]
         assert row["index"]["largest_error_of_similarity"] < 1e-3
     largest = results["made_vectors"][-1]
-    memory = largest["build"]["memory_peak"] - largest["build"]["memory_before"]
-    assert memory * 2**20 < largest["table_bytes"] / 3
     assert largest["build"]["bytes"] < 0.55 * largest["table_bytes"]
-    assert largest["index"]["queries_per_second"] > largest["exact"]["queries_per_second"]
+    assert largest["index"]["queries_per_second"] > 10 * largest["exact"]["queries_per_second"]
+    assert largest["index"]["command_seconds"] < 0.6 * largest["exact"]["command_seconds"]
+
+
+def test_rare_objects_are_found_and_common_ones_are_not(results: dict[str, Any]) -> None:
+    rare, common = results["anomalies"]["rare"], results["anomalies"]["common"]
+    for kind in ("artifacts", "stars"):
+        for method in ("isolation_forest", "neighbour_distance"):
+            assert min(rare[kind][method]["area"]) > 0.99
+        assert min(rare[kind]["local_outlier_factor"]["area"]) > 0.97
+    assert common["artifacts"]["isolation_forest"]["area"] > 0.9
+    assert common["stars"]["neighbour_distance"]["area"] < 0.2
+    for method in rare["torn galaxies"].values():
+        assert 0.5 < np.mean(method["area"]) < 0.65
 
 
 def test_made_vectors_are_clustered_and_repeat(parts: ModuleType) -> None:
