@@ -24,14 +24,17 @@ _HOME = {
     "GzfoundError": "gzfound.errors",
     "ImageError": "gzfound.errors",
     "WeightsError": "gzfound.errors",
+    "build_index": "gzfound.search",
     "embed": "gzfound.embedding",
     "extract": "gzfound.embedding",
+    "find_neighbours": "gzfound.search",
     "list_trees": "gzfound.trees",
     "list_weights": "gzfound.weights",
     "load_dataset": "gzfound.data",
     "load_encoder": "gzfound.models",
     "load_tree": "gzfound.trees",
     "predict": "gzfound.prediction",
+    "rank_anomalies": "gzfound.search",
 }
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from gzfound.errors import ConfigError, DataError, GzfoundError, ImageError, WeightsError
     from gzfound.models import load_encoder
     from gzfound.prediction import predict
+    from gzfound.search import build_index, find_neighbours, rank_anomalies
     from gzfound.trees import DecisionTree, list_trees, load_tree
     from gzfound.weights import list_weights
 
@@ -52,14 +56,17 @@ __all__ = [
     "ImageError",
     "WeightsError",
     "__version__",
+    "build_index",
     "embed",
     "extract",
+    "find_neighbours",
     "list_trees",
     "list_weights",
     "load_dataset",
     "load_encoder",
     "load_tree",
     "predict",
+    "rank_anomalies",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 import gzfound
+from gzfound.cli_search import anomalies, index, neighbours
 from gzfound.errors import WeightsError, one_line_errors, one_line_usage
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from gzfound.terminal import progress as _progress
+from gzfound.terminal import say as _say
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 
@@ -175,21 +174,6 @@ def push(
     _say(f"would be uploaded to {repo}: {done}" if dry_run else f"uploaded: {done}")
 
 
-@contextmanager
-def _progress(title: str) -> Iterator[tuple[Progress, TaskID]]:
-    """A progress bar, on terminals alone, that goes away at the end."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        yield bar, bar.add_task(title, total=None)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-
-
 def _later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """The command with its arguments filled in, to be run once all of them are understood."""
 
@@ -207,7 +191,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    commands: list[Callable[..., None]] = [simulate, embed, predict, trees, weights, push]
+    commands: list[Callable[..., None]] = [
+        simulate,
+        embed,
+        predict,
+        neighbours,
+        index,
+        anomalies,
+        trees,
+        weights,
+        push,
+    ]
     with one_line_usage():
         command = tyro.extras.subcommand_cli_from_dict(
             {command.__name__: _later(command) for command in commands},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -44,17 +45,13 @@ def nearest(
     """
     _check(vectors, queries, k)
     names, query_names = _name_codes(ids, query_ids, len(vectors), len(queries))
-    rows = np.zeros((len(queries), k), dtype=np.int64)
-    similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    for first in range(0, len(vectors), VECTOR_BLOCK):
-        units = unit_vectors(vectors[first : first + VECTOR_BLOCK], "vectors", first)
-        for start in range(0, len(queries), QUERY_BLOCK):
-            some = slice(start, start + QUERY_BLOCK)
-            scores = unit_vectors(queries[some], "queries", start) @ units.T
-            if names is not None and query_names is not None:
-                own = query_names[some, None] == names[None, first : first + VECTOR_BLOCK]
-                scores[own] = -np.inf
-            rows[some], similarities[some] = _merge(rows[some], similarities[some], first, scores)
+
+    own = None
+    if names is not None and query_names is not None:
+        own = partial(_of_own_name, names, query_names)
+    starts = range(0, len(vectors), VECTOR_BLOCK)
+    blocks = (vectors[first : first + VECTOR_BLOCK] for first in starts)
+    rows, similarities = _scan(blocks, queries, k, own)
     if np.isneginf(similarities).any():
         raise ConfigError(
             f"k is {k}, but query {int(np.argmax(np.isneginf(similarities).any(axis=1)))} may "
@@ -62,6 +59,55 @@ def nearest(
             "without those of the query's own name"
         )
     return rows, np.clip(similarities, -1, 1)
+
+
+def nearest_in_blocks(
+    blocks: Iterable[npt.NDArray[np.floating]], queries: npt.NDArray[np.floating], k: int
+) -> tuple[Integers, Floats]:
+    """:func:`nearest` among vectors that come a block ``(b, F)`` at a time, such as from a file.
+
+    Rows count from the first block on. Raises :class:`ConfigError` where the blocks hold fewer
+    than ``k`` vectors in all.
+    """
+    _check(queries, queries, 1)
+    rows, similarities = _scan(blocks, queries, k)
+    if k < 1 or np.isneginf(similarities).any():
+        raise ConfigError(f"k is {k}: allowed is 1 to the number of vectors")
+    return rows, np.clip(similarities, -1, 1)
+
+
+def _scan(
+    blocks: Iterable[npt.NDArray[np.floating]],
+    queries: npt.NDArray[np.floating],
+    k: int,
+    own: Callable[[slice, int], npt.NDArray[np.bool_]] | None = None,
+) -> tuple[Integers, Floats]:
+    """The best ``k`` of each query; -inf where there are fewer.
+
+    ``own`` gives what some queries may not find in the block that begins at a row.
+    """
+    rows = np.zeros((len(queries), k), dtype=np.int64)
+    similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    first = 0
+    for block in blocks:
+        units = unit_vectors(block, "vectors", first)
+        for start in range(0, len(queries), QUERY_BLOCK):
+            some = slice(start, start + QUERY_BLOCK)
+            scores = unit_vectors(queries[some], "queries", start) @ units.T
+            if own is not None:
+                scores[own(some, first)] = -np.inf
+            rows[some], similarities[some] = _merge(rows[some], similarities[some], first, scores)
+        first += len(block)
+    return rows, similarities
+
+
+def _of_own_name(
+    names: Integers, query_names: Integers, some: slice, first: int
+) -> npt.NDArray[np.bool_]:
+    same: npt.NDArray[np.bool_] = (
+        query_names[some, None] == names[None, first : first + VECTOR_BLOCK]
+    )
+    return same
 
 
 def unit_vectors(

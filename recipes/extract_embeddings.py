@@ -21,6 +21,7 @@ from gzfound.data.read import Rows
 from gzfound.embedding import embed_batches, whole_dataset, write_embeddings
 from gzfound.embedding.batches import Decode, default_batch_size
 from gzfound.embedding.calls import Extraction
+from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.store import check_output, read_batches
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
@@ -103,7 +104,8 @@ def extract(config: ExtractConfig) -> None:
     state.wait_for_everyone()
     if state.is_main_process:
         joined = chain.from_iterable(read_batches(part) for part in parts)
-        count = write_embeddings(joined, width, target, config.rows_per_file)
+        identity = EncoderIdentity.of(encoder)
+        count = write_embeddings(joined, width, target, config.rows_per_file, encoder=identity)
         rates.done(count)
         _join_errors(parts, target)
         for part in parts:

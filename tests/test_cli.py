@@ -65,6 +65,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(
             name in shown for name in ("simulate", "embed", "predict", "trees", "weights", "push")
         )
+        assert all(name in shown for name in ("neighbours", "index", "anomalies"))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +97,57 @@ def test_simulate_then_embed_then_predict(
     assert pq.read_table(answers).column("id_str").to_pylist() == ids
 
 
+def test_embeddings_are_searched(
+    tmp_path: Path, simulated_galaxies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors, sheet = str(tmp_path / "e.parquet"), tmp_path / "n.png"
+    gzfound.extract(simulated_galaxies, output=vectors)
+    ids = gzfound.Embeddings.read(vectors).ids
+    pictures = ["--images", str(simulated_galaxies), "--sheet"]
+    main(["neighbours", vectors, "--query", ids[3], ids[5], "--k", "4", *pictures, str(sheet)])
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == [ids[3]] * 4 + [ids[5]] * 4
+    found = gzfound.find_neighbours(vectors, ids[3], 4)[0]
+    assert [line[1] for line in lines[:4]] == found.ids
+    assert [line[2] for line in lines[:4]] == [f"{s:.4f}" for s in found.similarities]
+    strange, wall = str(tmp_path / "a.parquet"), tmp_path / "a.png"
+    main(["anomalies", vectors, "--top", "6", "--output", strange, *pictures, str(wall)])
+    assert capsys.readouterr().out == f"6 galaxies: {strange}\n"
+    expected = gzfound.rank_anomalies(vectors, top=6)
+    assert pq.read_table(strange)["id_str"].to_pylist() == expected.ids
+    assert sheet.stat().st_size > 1_000 < wall.stat().st_size
+
+
+def test_an_index_is_made_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+
+    monkeypatch.setattr("gzfound.search.index.LEAST_ROWS", 200)
+    monkeypatch.setattr("gzfound.search.index.PROBES", 80)
+    made = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
+    path = str(tmp_path / "e.parquet")
+    gzfound.Embeddings([f"g{n}" for n in range(400)], made).write(path)
+    main(["index", path])
+    assert capsys.readouterr().out == f"400 embeddings in 80 lists, 0 MiB: {path}.index\n"
+    answers = []
+    for exact in ([], ["--exact"]):
+        main(["neighbours", path, "--query", "g7", *exact])
+        answers.append([line.split("\t") for line in capsys.readouterr().out.splitlines()])
+    indexed, right = answers
+    assert len(right) == 10
+    assert [line[1] for line in indexed] == [line[1] for line in right]
+    assert [float(line[2]) for line in indexed] == pytest.approx(
+        [float(line[2]) for line in right], abs=1e-3
+    )
+    gzfound.Embeddings([f"g{n}" for n in range(400)], -made[::-1]).write(path)
+    with pytest.raises(SystemExit):
+        main(["neighbours", path, "--query", "g7"])
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert "is of other embeddings" in shown.err
+
+
 MISTAKES = [
     (["frobnicate"], "frobnicate"),
     (["embed"], "DATA"),
@@ -108,6 +160,11 @@ MISTAKES = [
     (["embed", "DATA", "--weights", "WEIGHTS", "--device", "gpu"], "device: 'gpu' cannot be"),
     (["embed", "DATA", "--weights", "WEIGHTS", "--device", "cuda:99"], "device: 'cuda:99'"),
     (["predict", "DATA", "--weights", "WEIGHTS"], "has no head"),
+    (["neighbours", "nowhere.parquet", "--query", "a"], "nowhere.parquet holds no embeddings"),
+    (["neighbours", "nowhere.parquet"], "--query"),
+    (["index", "nowhere.parquet"], "nowhere.parquet holds no embeddings"),
+    (["anomalies", "nowhere.parquet"], "nowhere.parquet holds no embeddings"),
+    (["anomalies", "E", "--method", "forest"], "'isolation_forest'"),
     (["trees", "gz_hubbel"], "gz_hubble"),
     (["simulate", "OUT", "--galaxies", "ten"], "--galaxies"),
     (["simulate", "OUT", "--image-size", "4"], "image_size 4 is out of range"),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gzfound import Embeddings, load_dataset
+from gzfound import Embeddings, embed, load_dataset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,13 +59,13 @@ def home(
     return tmp_path
 
 
-def run_section(heading: str, home: Path) -> list[str]:
+def run_section(heading: str, home: Path, text: str = README) -> list[str]:
     """Run the blocks of a section as written, in order; returns what each printed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     quiet = {"CUDA_VISIBLE_DEVICES": "", "HF_HOME": str(home / "hf")}
     environment = {**os.environ, **quiet, "PATH": path}
     printed = []
-    for language, code in sections(README)[heading]:
+    for language, code in sections(text)[heading]:
         ended = subprocess.run(
             [*COMMANDS[language], code],
             cwd=home,
@@ -122,6 +122,22 @@ def test_the_steps_of_a_survey_engineer(home: Path) -> None:
     splits = load_dataset(str(home / "demo" / "galaxies"))
     order = [name for split in splits.values() for name in split["id_str"]]
     assert Embeddings.read(home / "runs" / "survey.parquet").ids == order
+
+
+def test_the_first_steps_of_search(home: Path) -> None:
+    ids = embed(home / "cutouts", output=home / "runs" / "embeddings.parquet").ids
+    page = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    printed, found = run_section("First steps", home, page)
+    lines = [line.split("\t") for line in printed.splitlines()]
+    assert [line[0] for line in lines[:5]] == ["cutouts/g00.jpg"] * 5
+    assert (lines[0][1], float(lines[0][2])) == ("g00", pytest.approx(1, abs=1e-3))
+    assert lines[5:] == [["10 galaxies: runs/anomalies.parquet"]]
+    assert re.fullmatch(r"g00 is most like g\d\d 0\.\d\d\n", found)
+    assert len(set(pq.read_table(home / "runs" / "anomalies.parquet")["id_str"].to_pylist())) == 10
+    assert set(ids) == {f"g{number:02d}" for number in range(12)}
+    for name in ("neighbours", "anomalies", "strangest"):
+        with Image.open(home / "runs" / f"{name}.png") as sheet:
+            assert sheet.width > 500
 
 
 def test_make_has_every_target_that_the_readme_names() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from gzfound.data import load_dataset
 from gzfound.embedding.batches import Decode, embed_batches
+from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.store import Batch, Embeddings, check_output, write_embeddings
 from gzfound.errors import ConfigError, DataError
 from gzfound.models import encoder_features, load_encoder, transform_of
@@ -106,6 +107,7 @@ def embed(
     """
     dataset = whole_dataset(source, config, split)
     encoder = _encoder(weights, crop)
+    identity = EncoderIdentity.of(encoder)
     if output is not None:
         check_output(output, None)
     found: list[Batch] = []
@@ -124,10 +126,9 @@ def embed(
     if output is None:
         deque(kept, maxlen=0)
     else:
-        write_embeddings(kept, encoder_features(encoder), output)
-    return Embeddings(
-        [name for ids, _ in found for name in ids], np.concatenate([v for _, v in found])
-    )
+        write_embeddings(kept, encoder_features(encoder), output, encoder=identity)
+    names = [name for ids, _ in found for name in ids]
+    return Embeddings(names, np.concatenate([v for _, v in found]), identity)
 
 
 def extract(
@@ -176,7 +177,8 @@ def extract(
     )
     counted = _counted(_some(batches, source), rates, len(dataset), progress)
     features = encoder_features(encoder)
-    count = write_embeddings(counted, features, output, rows_per_file)
+    identity = EncoderIdentity.of(encoder)
+    count = write_embeddings(counted, features, output, rows_per_file, encoder=identity)
     rates.flops_per_galaxy = forward_flops(
         encoder, transform_of(encoder).size, len(transform_of(encoder).mean)
     )

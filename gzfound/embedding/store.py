@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gzfound.embedding.identity import EncoderIdentity
 from gzfound.errors import ConfigError, DataError
 from gzfound.files import atomic_directory, atomic_file, check_file
 
@@ -31,14 +32,17 @@ class Embeddings:
     Attributes:
         ids: ``id_str`` of each galaxy.
         vectors: float32 ``(N, num_features)``.
+        encoder: what made them, where that is known.
     """
 
     ids: list[str]
     vectors: Vectors
+    encoder: EncoderIdentity | None = None
 
     def write(self, path: str | Path) -> None:
         """Write a Parquet file with columns ``id_str`` and ``embedding`` (a fixed-size list)."""
-        write_embeddings(iter([(self.ids, self.vectors)]), self.vectors.shape[1], path)
+        rows = iter([(self.ids, self.vectors)])
+        write_embeddings(rows, self.vectors.shape[1], path, encoder=self.encoder)
 
     @classmethod
     def read(cls, path: str | Path) -> Embeddings:
@@ -50,7 +54,7 @@ class Embeddings:
         batches = list(read_batches(path))
         width = batches[0][1].shape[1] if batches else embedding_width(path)
         vectors = np.concatenate([np.empty((0, width), np.float32), *(v for _, v in batches)])
-        return cls([name for ids, _ in batches for name in ids], vectors)
+        return cls([name for ids, _ in batches for name in ids], vectors, encoder_of(path))
 
 
 def embedding_width(path: str | Path) -> int:
@@ -59,11 +63,28 @@ def embedding_width(path: str | Path) -> int:
     Raises:
         DataError: there is no Parquet file of embeddings.
     """
-    first = _files(path)[0]
+    first = embedding_files(path)[0]
     try:
         return int(pq.read_schema(first).field("embedding").type.list_size)
     except (OSError, pa.ArrowException, AttributeError, KeyError) as error:
-        raise _not_embeddings(path, error) from error
+        raise not_embeddings(path, error) from error
+
+
+def encoder_of(path: str | Path) -> EncoderIdentity | None:
+    """The encoder that made the embeddings in a file, or in a directory of files, where they say.
+
+    Raises:
+        DataError: there is no Parquet file of embeddings, or files of two encoders.
+    """
+    found = []
+    for file in embedding_files(path):
+        try:
+            found.append(EncoderIdentity.from_metadata(pq.read_schema(file).metadata))
+        except (OSError, pa.ArrowException) as error:
+            raise not_embeddings(path, error) from error
+        if found[0] != found[-1]:
+            raise DataError(f"embeddings: {path} holds files of several encoders ({file.name})")
+    return found[0]
 
 
 def read_batches(path: str | Path) -> Iterator[Batch]:
@@ -72,7 +93,7 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
     Raises:
         DataError: there is no Parquet file of embeddings.
     """
-    for file in _files(path):
+    for file in embedding_files(path):
         width = embedding_width(file)
         try:
             with pq.ParquetFile(file) as opened:
@@ -82,10 +103,11 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
                     vectors = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
                     yield table.column("id_str").to_pylist(), vectors
         except (OSError, pa.ArrowException, KeyError) as error:
-            raise _not_embeddings(path, error) from error
+            raise not_embeddings(path, error) from error
 
 
-def _files(path: str | Path) -> list[Path]:
+def embedding_files(path: str | Path) -> list[Path]:
+    """The file, or the Parquet files of a directory in the order of their names: at least one."""
     place = Path(path)
     found = sorted(place.glob("*.parquet")) if place.is_dir() else [place]
     if not found:
@@ -93,7 +115,8 @@ def _files(path: str | Path) -> list[Path]:
     return found
 
 
-def _not_embeddings(path: str | Path, error: Exception) -> DataError:
+def not_embeddings(path: str | Path, error: Exception) -> DataError:
+    """What to raise where a file cannot be read as embeddings."""
     reason = " ".join(str(error).split())[:200]
     return DataError(f"embeddings: {path} holds no embeddings: {reason}")
 
@@ -119,7 +142,12 @@ def check_output(path: str | Path, rows_per_file: int | None) -> None:
 
 
 def write_embeddings(
-    batches: Iterator[Batch], width: int, path: str | Path, rows_per_file: int | None = None
+    batches: Iterator[Batch],
+    width: int,
+    path: str | Path,
+    rows_per_file: int | None = None,
+    *,
+    encoder: EncoderIdentity | None = None,
 ) -> int:
     """Stream embeddings to Parquet, whole or absent; returns the number of rows.
 
@@ -128,25 +156,27 @@ def write_embeddings(
         width: length of an embedding.
         path: a file, or with ``rows_per_file`` a directory of files ``part-00000.parquet``, ...
         rows_per_file: rows of each file but the last.
+        encoder: what made them, kept in the metadata of each file.
     """
     check_output(path, rows_per_file)
     tables = _tables(batches, width, rows_per_file or sys.maxsize)
+    schema = _schema(width).with_metadata(encoder.metadata() if encoder else None)
     if rows_per_file is None:
         with atomic_file(path) as temporary:
-            return _write((table for _, table in tables), width, temporary)
+            return _write((table for _, table in tables), schema, temporary)
     count = 0
     with atomic_directory(path) as folder:
         for number, some in itertools.groupby(tables, key=itemgetter(0)):
             file = folder / f"part-{number:05d}.parquet"
-            count += _write((table for _, table in some), width, file)
+            count += _write((table for _, table in some), schema, file)
         if not count:
-            _write(iter([]), width, folder / "part-00000.parquet")
+            _write(iter([]), schema, folder / "part-00000.parquet")
     return count
 
 
-def _write(tables: Iterator[pa.Table], width: int, path: Path) -> int:
+def _write(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> int:
     count = 0
-    with pq.ParquetWriter(path, _schema(width)) as writer:
+    with pq.ParquetWriter(path, schema) as writer:
         for table in tables:
             writer.write_table(table)
             count += table.num_rows

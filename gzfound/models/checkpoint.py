@@ -18,7 +18,7 @@ from gzfound.models.card import weights_card
 from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import Head, new_head
 from gzfound.models.transform import EncoderTransform, attach_transform
-from gzfound.weights import find_weights, list_weights
+from gzfound.weights import FOLDER, find_weights, list_weights
 
 PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
@@ -96,6 +96,8 @@ def load_encoder(
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"weights: cannot load {str(found)!r}: {reason}") from error
     attach_transform(encoder, _transform_of(encoder, crop))
+    # torch declares every attribute of a module to be a tensor or a module.
+    encoder.loaded_from = _name_to_load_again(found)  # type: ignore[assignment]
     return encoder.to(device).eval()
 
 
@@ -174,6 +176,13 @@ def start_encoder(name: str, weights: str | None, image_size: int) -> nn.Module:
     if name and found != name:
         raise ConfigError(f"encoder: {name!r} was asked for, but {weights} holds {found!r}")
     return encoder
+
+
+def _name_to_load_again(found: Path | str) -> str:
+    """A packaged name, the absolute path of another directory, or a name that timm knows."""
+    if isinstance(found, Path):
+        return found.name if found.parent == FOLDER else str(found.absolute())
+    return found
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gzfound.errors import DataError
 from gzfound.neighbours import nearest, representatives
 from gzfound.reports.pictures import Pixels, data_uri, thumbnail
-from gzfound.reports.style import colour, needs_matplotlib, new_figure
+from gzfound.reports.style import PIXELS_PER_INCH, colour, needs_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,8 @@ Images = Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 
 CAPTION = 20
 """Most characters under the image of a query, which is as wide as that."""
+_CHARACTER = 7
+"""Pixels that a character of a caption takes in a figure, at most."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,20 @@ class Wall:
     def html(self) -> str:
         """The tiles in a grid that folds."""
         return f'<div class="wall">{"".join(_figure(t, self.size) for t in self.tiles)}</div>'
+
+    @needs_matplotlib
+    def figure(self, *, columns: int = 10, tile: int = 112, gap: int = 6) -> Figure:
+        """The same picture as a matplotlib figure, for ``save_png``; sizes in pixels."""
+        columns = min(columns, len(self.tiles))
+        captions = 20 if any(t.caption for t in self.tiles) else 0
+        rows = -(-len(self.tiles) // columns)
+        height = gap + rows * (tile + gap + captions)
+        figure = new_figure(columns * (tile + gap) + gap, height, constrained=False)
+        for number, item in enumerate(self.tiles):
+            row, column = divmod(number, columns)
+            left, top = gap + column * (tile + gap), gap + row * (tile + gap + captions)
+            _draw(figure, item, left, top, tile)
+        return figure
 
 
 @dataclass(frozen=True)
@@ -90,19 +106,7 @@ class Rows:
             top = head + r * (tile + gap + captions)
             for c, item in enumerate(row):
                 left = gap + c * (tile + gap) + (apart if c else 0)
-                box = (left / width, 1 - (top + tile) / height, tile / width, tile / height)
-                axes = figure.add_axes(box)
-                axes.imshow(thumbnail(item.image, 2 * tile, item.alt))
-                axes.set_axis_off()
-                figure.text(
-                    (left + tile / 2) / width,
-                    1 - (top + tile + 3) / height,
-                    item.caption,
-                    ha="center",
-                    va="top",
-                    size=8,
-                    color=colour("muted"),
-                )
+                _draw(figure, item, left, top, tile)
         return figure
 
 
@@ -170,6 +174,24 @@ def image_tag(image: npt.NDArray[np.uint8], alt: str, size: int) -> str:
     """An ``<img>`` of the central square of ``image`` at ``size`` pixels, held in the page."""
     pixels: Pixels = thumbnail(image, size, alt)
     return f'<img src="{data_uri(pixels)}" alt="{escape(alt)}" width="{size}" height="{size}">'
+
+
+def _draw(figure: Figure, item: Tile, left: float, top: float, tile: int) -> None:
+    """Draw a tile and its caption; sizes in pixels, from the upper left corner of the figure."""
+    width, height = figure.get_size_inches() * PIXELS_PER_INCH
+    box = (left / width, 1 - (top + tile) / height, tile / width, tile / height)
+    axes = figure.add_axes(box)
+    axes.imshow(thumbnail(item.image, 2 * tile, item.alt))
+    axes.set_axis_off()
+    figure.text(
+        (left + tile / 2) / width,
+        1 - (top + tile + 3) / height,
+        shorten_middle(item.caption, tile // _CHARACTER),
+        ha="center",
+        va="top",
+        size=8,
+        color=colour("muted"),
+    )
 
 
 def _figure(tile: Tile, size: int) -> str:
