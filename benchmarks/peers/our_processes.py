@@ -34,8 +34,13 @@ def main() -> None:
 
 
 def launch(processes: int, script: str, options: Sequence[str]) -> float:
-    """Seconds that a recipe takes, from start to end."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
+    """Seconds that a recipe takes, from start to end.
+
+    On a CPU, ``--multi_gpu`` means processes of torch.distributed; with ``--cpu`` there is one,
+    whatever ``--num_processes`` says.
+    """
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
     command += ["--num_processes", str(processes), "--num_machines", "1"]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     start = time.perf_counter()
