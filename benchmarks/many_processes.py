@@ -35,7 +35,8 @@ from gzfound.training.provenance import machine, revision, versions
 from gzfound.training.telemetry import read_metrics
 
 ROOT = Path(__file__).parents[1]
-STILL = ("--optim.learning-rate", "1e-30")
+RATE = "--optim.learning-rate"
+STILL = "1e-30"
 """A learning rate that leaves the weights where they start."""
 PIXELS = ("--views.size", "32", "--image-size", "48", "--batch-size", "24", "--precision", "no")
 
@@ -121,36 +122,36 @@ def apart(one: Path, other: Path, start: Path) -> dict[str, float]:
 
 
 def compare_training(
-    config: ManyConfig, home: Path, name: str, recipe: str, options: Sequence[str | Path]
+    config: ManyConfig, home: Path, recipe: str, rate: str, options: Sequence[str | Path]
 ) -> list[dict[str, Any]]:
-    """A recipe with each number of processes, and with batch norm in each process for itself."""
+    """A recipe with each number of processes, then with batch norm in each of two for itself."""
     options = [*options, *PIXELS, "--epochs", str(config.epochs)]
-    one, start = home / f"{name}-1", home / f"{name}-start"
-    launch(1, recipe, [*options, "--output", one])
-    launch(1, recipe, [*options, *STILL, "--output", start])
+    one, start = home / "one", home / "start"
+    launch(1, recipe, [*options, RATE, rate, "--output", one])
+    launch(1, recipe, [*options, RATE, STILL, "--output", start])
     rows = []
-    for processes in config.processes:
-        for option in ("--sync-batch-norm", "--no-sync-batch-norm"):
-            run = home / f"{name}-{processes}{option}"
-            launch(processes, recipe, [*options, option, "--output", run])
-            shared = option == "--sync-batch-norm"
-            found = {"what": name, "processes": processes, "sync_batch_norm": shared}
-            rows.append({**found, **apart(one, run, start)})
-            print(rows[-1], flush=True)
+    for processes, shared in [*((n, True) for n in config.processes), (2, False)]:
+        option = "--sync-batch-norm" if shared else "--no-sync-batch-norm"
+        run = home / f"{processes}{option}"
+        launch(processes, recipe, [*options, RATE, rate, option, "--output", run])
+        told = {"learning_rate": rate, "processes": processes, "sync_batch_norm": shared}
+        rows.append({**told, **apart(one, run, start)})
+        print(home.name, rows[-1], flush=True)
     return rows
 
 
-def compare_extraction(config: ManyConfig, home: Path, data: Path) -> list[dict[str, Any]]:
+def compare_extraction(
+    config: ManyConfig, home: Path, data: Path, weights_of: Path
+) -> list[dict[str, Any]]:
     """Names and largest difference of the embeddings by each number of processes."""
     found = {}
     for processes in (1, *config.processes):
         target = home / f"e-{processes}.parquet"
-        options = ["--weights", home / "simclr-1" / "weights", "--data", data, "--batch-size", "16"]
+        options = ["--weights", weights_of, "--data", data, "--batch-size", "16"]
         launch(processes, "extract_embeddings", [*options, "--output", target])
         found[processes] = Embeddings.read(target)
     return [
         {
-            "what": "extraction",
             "processes": processes,
             "galaxies": len(found[processes].ids),
             "same_names": found[processes].ids == found[1].ids,
@@ -197,17 +198,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         data = simulate_dataset(home / "small", galaxies=config.galaxies, image_size=48, seed=1)
         simclr = ["--data", data, "--encoder", config.encoder]
         votes = [*simclr, "--supervised-weight", "0.1"]
-        tuned = ["--data", data, "--weights", home / "simclr-1" / "weights", "--head-epochs", "2"]
-        rows = compare_training(config, home, "simclr", "pretrain_simclr", simclr)
-        rows += compare_training(config, home, "hybrid", "pretrain_simclr", votes)
-        rows += compare_training(config, home, "tree", "finetune_tree", tuned)
+        start = home / "start"
+        launch(1, "pretrain_simclr", [*simclr, *PIXELS, "--epochs", "1", "--output", start])
+        tuned = ["--data", data, "--weights", start / "weights", "--head-epochs", "2"]
+        runs = {
+            "simclr": ("pretrain_simclr", "1e-4", simclr),
+            "simclr, faster": ("pretrain_simclr", "1e-3", simclr),
+            "hybrid": ("pretrain_simclr", "1e-4", votes),
+            "tree": ("finetune_tree", "1e-3", tuned),
+        }
         result = {
             "machine": machine(),
             "versions": versions(),
             "revision": revision(),
             "configuration": {**asdict(config), "output": Path(config.output).name},
-            "training": rows,
-            "extraction": compare_extraction(config, home, data),
+            "training": {
+                name: compare_training(config, home / name, *run) for name, run in runs.items()
+            },
+            "extraction": compare_extraction(config, home, data, start / "weights"),
             "cost": cost(config, home),
         }
     write_text(config.output, json.dumps(result, indent=1) + "\n")

@@ -26,9 +26,9 @@ def share_layers(model: nn.Module, device: torch.device, *, batch_norm: bool) ->
         elif batch_norm and isinstance(module, _BatchNorm) and device.type == "cpu":
             module.__class__ = SharedBatchNorm
     if batch_norm and device.type != "cpu":
-        from timm.layers import convert_sync_batchnorm
+        from timm.layers.norm_act import convert_sync_batchnorm
 
-        shared: nn.Module = convert_sync_batchnorm(model)
+        shared: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return shared
     return model
 
@@ -66,8 +66,7 @@ class SharedBatchNorm(_BatchNorm):
 
     def _normed(self, input: Tensor) -> Tensor:
         count, mean, variance = _moments(input)
-        if self.running_mean is not None and self.running_var is not None:
-            self._follow(mean.detach(), variance.detach() * count / (count - 1))
+        self._follow(mean.detach(), variance.detach() * count / (count - 1))
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
@@ -81,6 +80,8 @@ class SharedBatchNorm(_BatchNorm):
         )
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None:
+            return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         momentum = self.momentum

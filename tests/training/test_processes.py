@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from gzfound.models import create_encoder
 from gzfound.training.processes import SharedBatchNorm, SharedDropout, share_layers
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A group of one process."""
+    where = f"file://{tmp_path / 'store'}"
+    distributed.init_process_group("gloo", init_method=where, rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(
@@ -49,6 +63,36 @@ def test_without_shared_batch_norm_two_processes_learn_something_else(
     one, two = (found["batch_norm_apart"] for found in by_one_and_two)
     assert float(two["loss"]) != pytest.approx(float(one["loss"]), rel=1e-3)
     assert (two["gradient"] - one["gradient"]).norm() > 0.05 * one["gradient"].norm()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}, {"eps": 0.1}],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_alone_it_is_the_batch_norm_of_torch(
+    alone: None, options: dict[str, Any], dtype: torch.dtype
+) -> None:
+    """Outputs, gradients and statistics of two steps, then of evaluation."""
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(5, **options)
+    plain = plain.double() if dtype == torch.float64 else plain
+    shared = share_layers(copy.deepcopy(plain), CPU, batch_norm=True)
+    assert type(shared) is SharedBatchNorm
+    bound = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    for training in (True, True, False):
+        images = (torch.randn(4, 5, 3, 3) * 2 + 3).to(dtype)
+        found = []
+        for norm in (plain.train(training), shared.train(training)):
+            pixels = images.clone().requires_grad_()
+            out = norm(pixels)
+            assert out.dtype == dtype
+            (gradient,) = torch.autograd.grad((out.double() ** 3).sum(), pixels)
+            found.append((out, gradient))
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=bound, rtol=bound)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(dict(shared.named_buffers())[name], buffer)
 
 
 def test_layers_are_replaced_and_keep_their_parameters() -> None:
