@@ -16,7 +16,9 @@ import torch
 from images import first_files
 from serve import Line
 
+from gzfound.errors import GzfoundError
 from gzfound.models import EncoderTransform, create_encoder, save_weights
+from gzfound.models.checkpoint import read_config
 from gzfound.training.telemetry import read_metrics
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -75,6 +77,9 @@ def pretraining(told: dict[str, Any], views: int) -> dict[str, float]:
         options += ["--epochs", "1", "--batch-size", str(batch), "--watch", "32"]
         launch(told["processes"], "pretrain_simclr.py", options)
         steps = read_metrics(Path(folder) / "run" / "metrics.jsonl", "step")
+        held = read_config(Path(folder) / "run" / "weights")["gzfound"]["processes"]
+    if held != told["processes"]:
+        raise GzfoundError(f"processes: {held} ran, not {told['processes']}")
     seconds = steps[-1]["time"] - steps[0]["time"]
     return {"seconds": seconds, "images": 2 * batch * (len(steps) - 1)}
 
