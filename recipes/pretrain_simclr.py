@@ -36,7 +36,7 @@ from gzfound.training.galaxies import (
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
-from gzfound.training.run import RunConfig, batch_order, open_run, provenance
+from gzfound.training.run import RunConfig, batch_order, errors_file, open_run, provenance
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 
@@ -147,7 +147,7 @@ def pretrain(config: PretrainConfig) -> None:
             size=config.image_size,
             crop=crops,
             on_error=config.on_error,
-            errors_path=folder / "errors.jsonl",
+            errors_path=errors_file(accelerator, folder),
         )
     arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
     tree: DecisionTree | None = None

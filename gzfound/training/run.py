@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -131,6 +132,18 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
         accelerator.init_trackers("gzfound", config=_flat(asdict(config)))
     accelerator.wait_for_everyone()
     return accelerator, folder
+
+
+def errors_file(accelerator: Accelerator, folder: Path) -> Path:
+    """Where this process lists images that it leaves out: those of the run, once each.
+
+    Every process meets them, and so does a run that goes on; the list of the main one is kept.
+    """
+    if not accelerator.is_main_process:
+        return Path(os.devnull)
+    path = folder / "errors.jsonl"
+    path.unlink(missing_ok=True)
+    return path
 
 
 def provenance(recipe: str, config: RunConfig) -> dict[str, Any]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
 from torch import distributed
 
-from gzfound.training.run import WAIT, RunConfig, open_run
+from gzfound.training.galaxies import load_galaxies
+from gzfound.training.run import WAIT, RunConfig, errors_file, open_run
 
 
 @pytest.fixture
@@ -40,3 +47,22 @@ def test_processes_wait_for_one_that_decodes_for_hours(tmp_path: Path) -> None:
     assert group is not None
     assert group._get_backend(torch.device("cpu")).options._timeout == WAIT
     assert WAIT.total_seconds() >= 3600
+
+
+def test_an_image_left_out_by_every_process_is_listed_once(tmp_path: Path) -> None:
+    """By three processes, of which one is the main one, and by a run that goes on."""
+    images, run = tmp_path / "images", tmp_path / "run"
+    images.mkdir()
+    run.mkdir()
+    for number in range(3):
+        pixels = np.full((24, 24, 3), 40 * number, np.uint8)
+        Image.fromarray(pixels).save(images / f"g{number}.png")
+    (images / "g1.png").write_bytes(b"no image")
+    for main in (True, False, False, True):
+        process = cast("Accelerator", SimpleNamespace(is_main_process=main))
+        listed = errors_file(process, run)
+        told = {"on_error": "skip", "errors_path": listed}
+        found = load_galaxies([str(images)], config=None, split="train", size=16, crop=1.0, **told)
+        assert found.ids == ["g0", "g2"]
+    lines = (run / "errors.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id_str"] for line in lines] == ["g1"]
