@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +25,16 @@ from gzfound.embedding.store import check_output, read_batches
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
 from gzfound.models import encoder_features, load_encoder, transform_of
-from gzfound.models.precision import Precision, only_cpu, usable_cores, use_all_cores
+from gzfound.models.precision import (
+    Precision,
+    local_processes,
+    only_cpu,
+    usable_cores,
+    use_all_cores,
+)
 from gzfound.training.config import parse_config
 from gzfound.training.rates import Rates, forward_flops
+from gzfound.training.run import WAIT
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,9 @@ def extract(config: ExtractConfig) -> None:
     if not config.data:
         raise ConfigError("data: missing; pass --data")
     check_output(config.output, config.rows_per_file)
-    state = PartialState(cpu=only_cpu())
-    use_all_cores(state.num_processes)
+    state = PartialState(cpu=only_cpu(), timeout=WAIT)
+    sharing = local_processes(state.num_processes)
+    use_all_cores(sharing)
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)
     encoder = load_encoder(config.weights, crop=config.crop)
@@ -90,9 +97,7 @@ def extract(config: ExtractConfig) -> None:
         encoder,
         rows=stretch(len(dataset), together, state),
         batch_size=together,
-        threads=max(1, usable_cores() // local_processes(state))
-        if config.threads is None
-        else config.threads,
+        threads=max(1, usable_cores() // sharing) if config.threads is None else config.threads,
         device=str(state.device),
         precision=config.precision,
         decode=config.decode,
@@ -123,11 +128,6 @@ def stretch(galaxies: int, together: int, state: PartialState) -> Rows:
     mine = np.array_split(batches, state.num_processes)[state.process_index]
     edges = (mine[0] * together, (mine[-1] + 1) * together) if len(mine) else (0, 0)
     return np.arange(edges[0], min(edges[1], galaxies))
-
-
-def local_processes(state: PartialState) -> int:
-    """The processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
 
 
 def _join_errors(parts: Sequence[Path], target: Path) -> None:

@@ -36,7 +36,7 @@ from gzfound.training.galaxies import (
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
-from gzfound.training.run import RunConfig, batch_order, open_run, provenance
+from gzfound.training.run import RunConfig, batch_order, errors_file, open_run, provenance
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 
@@ -147,7 +147,7 @@ def pretrain(config: PretrainConfig) -> None:
             size=config.image_size,
             crop=crops,
             on_error=config.on_error,
-            errors_path=folder / "errors.jsonl",
+            errors_path=errors_file(accelerator, folder),
         )
     arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
     tree: DecisionTree | None = None
@@ -160,7 +160,13 @@ def pretrain(config: PretrainConfig) -> None:
     augment = Augment(config.views, transform, config.seed, views=2)
     order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
     trained = train(
-        Run(folder, config.epochs, config.optim, config.resume),
+        Run(
+            folder,
+            config.epochs,
+            config.optim,
+            config.resume,
+            sync_batch_norm=config.sync_batch_norm,
+        ),
         accelerator,
         model,
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +91,26 @@ def packaged_weights(
     halve_weights(head_weights, folder / DEFAULT, "bf16")
     monkeypatch.setattr("gzfound.weights.FOLDER", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def by_one_and_two(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, dict[str, Tensor]]]:
+    """What one process learns of whole batches, and two of half of each, in all kinds of training.
+
+    ``two_processes.py`` says which kinds; each has the loss and the gradient of the first step, and
+    all weights and buffers after the last.
+    """
+    import torch
+
+    folder = tmp_path_factory.mktemp("processes")
+    script = [sys.executable, str(Path(__file__).parent / "two_processes.py")]
+    for count in (1, 2):
+        running = [
+            subprocess.Popen([*script, str(folder / f"store{count}"), str(rank), str(count)])
+            for rank in range(count)
+        ]
+        assert [process.wait(timeout=120) for process in running] == [0] * count
+    one, two = (torch.load(folder / f"store{count}.pt", weights_only=True) for count in (1, 2))
+    return one, two

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +11,6 @@ from torch import Tensor, nn
 from gzfound.errors import ConfigError
 from gzfound.models import create_encoder
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
-
-SCRIPT = Path(__file__).parent / "two_processes.py"
 
 
 def plain_nt_xent(projections: Tensor, temperature: float) -> Tensor:
@@ -60,19 +55,14 @@ def test_the_model_gives_embeddings_and_projections() -> None:
 
 
 @pytest.mark.parametrize("kind", ["simclr", "hybrid"])
-def test_two_processes_give_the_loss_and_the_gradients_of_one(tmp_path: Path, kind: str) -> None:
+def test_two_processes_give_the_loss_and_the_gradients_of_one(
+    by_one_and_two: tuple[dict[str, dict[str, Tensor]], ...], kind: str
+) -> None:
     """Each process has half the batch, and every negative, with gradients, of the other.
 
     Of the galaxies with votes, one process has all and the other none.
     """
-    for processes in (1, 2):
-        store = tmp_path / f"store{processes}"
-        running = [
-            subprocess.Popen([sys.executable, SCRIPT, kind, str(store), str(rank), str(processes)])
-            for rank in range(processes)
-        ]
-        assert [process.wait(timeout=120) for process in running] == [0] * processes
-    one, two = (torch.load(tmp_path / f"store{n}.pt", weights_only=True) for n in (1, 2))
+    one, two = (found[kind] for found in by_one_and_two)
     assert one["loss"] > 0.1
     assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=1e-6)
     assert one["gradient"].abs().max() > 1e-3

@@ -16,7 +16,9 @@ import torch
 from images import first_files
 from serve import Line
 
+from gzfound.errors import GzfoundError
 from gzfound.models import EncoderTransform, create_encoder, save_weights
+from gzfound.models.checkpoint import read_config
 from gzfound.training.telemetry import read_metrics
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -34,8 +36,13 @@ def main() -> None:
 
 
 def launch(processes: int, script: str, options: Sequence[str]) -> float:
-    """Seconds that a recipe takes, from start to end."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
+    """Seconds that a recipe takes, from start to end.
+
+    On a CPU, ``--multi_gpu`` means processes of torch.distributed; with ``--cpu`` there is one,
+    whatever ``--num_processes`` says.
+    """
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
     command += ["--num_processes", str(processes), "--num_machines", "1"]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     start = time.perf_counter()
@@ -70,6 +77,9 @@ def pretraining(told: dict[str, Any], views: int) -> dict[str, float]:
         options += ["--epochs", "1", "--batch-size", str(batch), "--watch", "32"]
         launch(told["processes"], "pretrain_simclr.py", options)
         steps = read_metrics(Path(folder) / "run" / "metrics.jsonl", "step")
+        held = read_config(Path(folder) / "run" / "weights")["gzfound"]["processes"]
+    if held != told["processes"]:
+        raise GzfoundError(f"processes: {held} ran, not {told['processes']}")
     seconds = steps[-1]["time"] - steps[0]["time"]
     return {"seconds": seconds, "images": 2 * batch * (len(steps) - 1)}
 

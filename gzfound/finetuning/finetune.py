@@ -24,7 +24,7 @@ from gzfound.models.checkpoint import start_encoder
 from gzfound.models.tuning import HeadModel, freeze
 from gzfound.training.galaxies import Galaxies, Rows, labelled_rows, load_galaxies
 from gzfound.training.resume import checkpoints
-from gzfound.training.run import PROBE, open_run, provenance
+from gzfound.training.run import PROBE, errors_file, open_run, provenance
 
 
 def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], Task]) -> None:
@@ -47,7 +47,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
             size=transform.size if transform and config.tune == "head" else config.image_size,
             crop=transform.crop if transform else 1.0,
             on_error=config.on_error,
-            errors_path=folder / "errors.jsonl",
+            errors_path=errors_file(accelerator, folder),
             columns=columns,
         )
     if config.labelled < 1:

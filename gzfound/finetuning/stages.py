@@ -105,7 +105,14 @@ def tune_together(tuning: Tuning) -> None:
     order = batch_order(tuning.parts["train"], config.batch_size, config.seed, tuning.accelerator)
     augment = Augment(config.views, transform_of(model.encoder), config.seed, views=1)
     train(
-        Run(tuning.folder, config.epochs, config.optim, config.resume, config.patience),
+        Run(
+            tuning.folder,
+            config.epochs,
+            config.optim,
+            config.resume,
+            config.patience,
+            sync_batch_norm=config.sync_batch_norm,
+        ),
         tuning.accelerator,
         model,
         build_optimiser(groups, config.optim),

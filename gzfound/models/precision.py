@@ -44,13 +44,22 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def use_all_cores(processes: int) -> None:
-    """Divide the cores over the processes where ``accelerate launch`` gave each a single thread.
+def local_processes(processes: int) -> int:
+    """Those on this machine, of all ``processes`` that a launcher started."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", processes))
 
-    It sets ``OMP_NUM_THREADS=1`` on a machine without a GPU unless told otherwise; a user who wants
-    one thread cannot be told apart, and should run the recipe with ``python``.
+
+def use_all_cores(processes: int) -> None:
+    """Divide the cores over the processes where a launcher gave each a single thread.
+
+    ``accelerate launch`` and ``torchrun`` set ``OMP_NUM_THREADS=1`` unless told otherwise; a user
+    who wants one thread cannot be told apart, and should run the recipe with ``python``.
+
+    Args:
+        processes: on this machine.
     """
-    if "ACCELERATE_USE_CPU" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+    launched = "ACCELERATE_USE_CPU" in os.environ or "LOCAL_WORLD_SIZE" in os.environ
+    if launched and os.environ.get("OMP_NUM_THREADS") == "1":
         torch.set_num_threads(max(1, usable_cores() // processes))
 
 

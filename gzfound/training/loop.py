@@ -23,6 +23,7 @@ from gzfound.training.batches import Batch, Batches
 from gzfound.training.clock import StepClock
 from gzfound.training.optim import OptimConfig, set_learning_rate
 from gzfound.training.patience import WATCHED, Patience
+from gzfound.training.processes import share_layers
 from gzfound.training.rates import Rates
 from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
 from gzfound.training.telemetry import Telemetry
@@ -42,6 +43,7 @@ class Run:
         resume: whether to go on from the last checkpoint in the folder.
         patience: epochs without a better ``validation_loss`` that end the run; 0 never ends it.
         tracked: whether the accelerator's trackers follow it.
+        sync_batch_norm: whether batch norm takes its statistics over all processes.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class Run:
     resume: bool = False
     patience: int = 0
     tracked: bool = True
+    sync_batch_norm: bool = True
 
 
 def train(
@@ -77,6 +80,8 @@ def train(
         GzfoundError: the loss is not finite; the message names the step.
         ConfigError: the checkpoint to go on from is one of another run.
     """
+    if accelerator.num_processes > 1:
+        model = share_layers(model, accelerator.device, batch_norm=run.sync_batch_norm)
     model, optimiser = accelerator.prepare(model, optimiser)
     bare: nn.Module = accelerator.unwrap_model(model)
     steps = batches.order.steps

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, LoggerType, set_seed
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    LoggerType,
+    set_seed,
+)
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
-from gzfound.models.precision import Precision, only_cpu, pick_precision, use_all_cores
+from gzfound.models.precision import (
+    Precision,
+    local_processes,
+    only_cpu,
+    pick_precision,
+    use_all_cores,
+)
 from gzfound.training.config import save_config
 from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
@@ -22,6 +35,12 @@ from gzfound.training.provenance import revision, versions
 
 PROBE = "probe"
 """Folder, in that of a fine-tuning run, of the epochs in which only the head learns."""
+
+WAIT = timedelta(hours=12)
+"""How long processes wait for the main one, which decodes, validates or joins files on its own.
+
+The ten minutes of NCCL would end a run that is well; launchers notice a process that died.
+"""
 
 # Gradients live in the buffers that are sent. Buffers of the model, such as the statistics of batch
 # norm, are not sent: those of the main process are the ones that are evaluated and saved.
@@ -46,6 +65,7 @@ class RunConfig:
         epochs: passes over the galaxies.
         batch_size: galaxies a batch, over all processes together.
         accumulate: batches a step of the optimiser.
+        sync_batch_norm: take the statistics of batch norm over all processes, not within each.
         seed: of every random draw.
         precision: auto takes bf16 where the hardware is fast at it.
         on_error: raise, or skip images that cannot be read.
@@ -64,6 +84,7 @@ class RunConfig:
     epochs: int = 100
     batch_size: int = 256
     accumulate: int = 1
+    sync_batch_norm: bool = True
     seed: int = 0
     precision: Precision = "auto"
     on_error: Literal["raise", "skip"] = "raise"
@@ -95,9 +116,9 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
         gradient_accumulation_steps=config.accumulate,
         log_with=config.tracker,
         project_dir=str(folder),
-        kwargs_handlers=[_WITHOUT_COPIES],
+        kwargs_handlers=[_WITHOUT_COPIES, InitProcessGroupKwargs(timeout=WAIT)],
     )
-    use_all_cores(accelerator.num_processes)
+    use_all_cores(local_processes(accelerator.num_processes))
     set_seed(config.seed)
     if accelerator.is_main_process:
         held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
@@ -113,10 +134,23 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     return accelerator, folder
 
 
+def errors_file(accelerator: Accelerator, folder: Path) -> Path:
+    """Where this process lists images that it leaves out: those of the run, once each.
+
+    Every process meets them, and so does a run that goes on; the list of the main one is kept.
+    """
+    if not accelerator.is_main_process:
+        return Path(os.devnull)
+    path = folder / "errors.jsonl"
+    path.unlink(missing_ok=True)
+    return path
+
+
 def provenance(recipe: str, config: RunConfig) -> dict[str, Any]:
     """The metadata of weights: recipe, data, licence, citations, versions, configuration.
 
-    The number of processes is part of it, because each has batch statistics of its own.
+    The number of processes is part of it: without ``sync_batch_norm`` each has batch statistics of
+    its own.
     """
     return {
         "recipe": recipe,

@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,9 +79,29 @@ def test_two_processes_give_every_row_once_in_order(
     one = embed(cutouts, encoder_weights, precision="no", on_error="skip")
     assert one.ids == found.ids
     np.testing.assert_allclose(found.vectors, one.vectors, atol=1e-5, rtol=1e-4)
+    same = embed(cutouts, encoder_weights, precision="no", on_error="skip", batch_size=4)
+    np.testing.assert_array_equal(found.vectors, same.vectors)
     errors = Path(f"{output}.errors.jsonl")
     assert [json.loads(line)["id_str"] for line in errors.read_text().splitlines()] == ["g17"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, errors.name]
+
+
+@pytest.mark.parametrize("galaxies", [0, 1, 8, 25, 97])
+def test_any_number_of_processes_has_every_row_once_in_whole_batches(
+    script: ModuleType, galaxies: int
+) -> None:
+    """Of three processes and one batch, two have nothing to do."""
+    batches = [list(range(galaxies))[k : k + 8] for k in range(0, galaxies, 8)]
+    for processes in (1, 2, 3, 5):
+        states = [
+            SimpleNamespace(num_processes=processes, process_index=k) for k in range(processes)
+        ]
+        parts = [script.stretch(galaxies, 8, state).tolist() for state in states]
+        assert [row for part in parts for row in part] == list(range(galaxies))
+        starts = {batch[0] for batch in batches}
+        assert all(part[0] in starts for part in parts if part)
+        counts = [-(-len(part) // 8) for part in parts]
+        assert max(counts) - min(counts) <= 1
 
 
 @pytest.mark.parametrize(

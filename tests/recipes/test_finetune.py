@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -295,3 +296,28 @@ def test_two_processes_under_accelerate_launch_fine_tune(
     assert len(read_metrics(run / "probe" / "metrics.jsonl", "epoch")) == 2, "both stopped alike"
     test = load_dataset(simulated_galaxies, split="test")
     assert pq.read_table(run / "predictions.parquet")["id_str"].to_pylist() == test["id_str"][:]
+
+
+def test_two_machines_learn_what_one_process_does(
+    two_machines: Callable[..., list[subprocess.CompletedProcess[str]]],
+    finetune: Callable[..., Path],
+    simulated_galaxies: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
+) -> None:
+    """Both stages, with dropout and batch norm; neither split is a whole number of batches."""
+    run, one = tmp_path / "two", finetune("--optim.learning-rate", "1e-3", name="one")
+    data = ["--data", str(simulated_galaxies), "--weights", str(encoder_weights)]
+    rate = ["--optim.learning-rate", "1e-3", "--output", str(run)]
+    for ended in two_machines("finetune_tree", [*SMALL, *data, *rate]):
+        assert ended.returncode == 0, ended.stderr
+    for part in ("probe", "."):
+        found, alone = (read_metrics(f / part / "metrics.jsonl", "step") for f in (run, one))
+        losses = [row["loss"] for row in alone]
+        assert len(losses) == 4
+        assert [row["loss"] for row in found] == pytest.approx(losses, rel=1e-5)
+    found, alone = (pq.read_table(f / "predictions.parquet") for f in (run, one))
+    test = load_dataset(simulated_galaxies, split="test")["id_str"][:]
+    assert found["id_str"].to_pylist() == alone["id_str"].to_pylist() == test
+    for name in found.column_names[1:]:
+        np.testing.assert_allclose(found[name], alone[name], atol=1e-4, rtol=1e-4, err_msg=name)

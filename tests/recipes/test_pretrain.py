@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from gzfound import load_dataset, load_encoder, predict
 from gzfound.training.config import read_config_file
 from gzfound.training.galaxies import labelled_rows, load_galaxies
+from gzfound.training.loop import Run
 from gzfound.training.telemetry import read_metrics
 
 HYBRID = ["--supervised-weight", "0.1", "--held-out", "disk-edge-on-hubble"]
@@ -296,18 +297,51 @@ def test_mistakes_end_in_one_line(
     assert not (tmp_path / "run" / "weights").exists()
 
 
-def test_two_processes_under_accelerate_launch(
+@pytest.mark.parametrize(("option", "shared"), [([], True), (["--no-sync-batch-norm"], False)])
+def test_whether_batch_norm_is_shared_is_told_to_the_loop(
+    script: ModuleType,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: list[str],
+    shared: bool,
+) -> None:
+    told: list[bool] = []
+
+    def stopped(run: Run, *_: object) -> None:
+        told.append(run.sync_batch_norm)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        script.main([*arguments, "--output", str(tmp_path / "run"), *option])
+    assert told == [shared]
+
+
+def test_two_processes_under_accelerate_launch_learn_what_one_does(
     two_processes: Callable[..., subprocess.CompletedProcess[str]],
+    script: ModuleType,
     arguments: list[str],
     steps: int,
     tmp_path: Path,
 ) -> None:
-    run = tmp_path / "run"
-    ended = two_processes("pretrain_simclr", [*arguments, *HYBRID, "--output", str(run)])
+    """With votes, and with batch norm in encoder and projection head."""
+    run, one = tmp_path / "run", tmp_path / "one"
+    slow = [*arguments, *HYBRID, "--optim.learning-rate", "1e-4", "--output"]
+    ended = two_processes("pretrain_simclr", [*slow, str(run)])
     assert ended.returncode == 0, ended.stderr
     notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
     assert notes["processes"] == 2
-    logged = [row["step"] for row in read_metrics(run / "metrics.jsonl", "step")]
-    assert logged == list(range(1, 2 * steps + 1)), "one process writes, once a step"
+    assert notes["config"]["sync_batch_norm"] is True
+    logged = read_metrics(run / "metrics.jsonl", "step")
+    numbers = [row["step"] for row in logged]
+    assert numbers == list(range(1, 2 * steps + 1)), "one process writes, once a step"
     assert load_encoder(run / "weights").num_features > 0
-    assert (run / "weights" / "head.safetensors").exists()
+    script.main([*slow, str(one)])
+    expected = [row["loss"] for row in read_metrics(one / "metrics.jsonl", "step")]
+    assert [row["loss"] for row in logged] == pytest.approx(expected, rel=1e-5)
+    for name in ("model", "head"):
+        found, alone = (load_file(f / "weights" / f"{name}.safetensors") for f in (run, one))
+        assert found.keys() == alone.keys()
+        for key, value in alone.items():
+            torch.testing.assert_close(found[key], value, atol=2e-4, rtol=1e-4, msg=key)

@@ -51,6 +51,36 @@ def test_views_made_ahead_are_those_made_on_the_spot(kind: type, views: int, sta
             assert np.array_equal(batch["rows"], rows)
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_have_the_bits_that_one_process_has(processes: int) -> None:
+    """Views of galaxies depend on seed, epoch and galaxy; another seed gives another order too."""
+
+    def made(seed: int, process: int = 0, processes: int = 1) -> list[Batch]:
+        order = BatchOrder(np.arange(40), 8, seed, process, processes)
+        augment = Augment(CONFIG, EncoderTransform(24), seed, views=2)
+        epochs = (ArrayBatches(ARRAYS, order, CPU, augment).epoch(epoch) for epoch in (0, 1))
+        # Copied, because the memory of a batch is used again.
+        return [{k: v.clone() for k, v in batch.items()} for batches in epochs for batch in batches]
+
+    one, other = made(3), made(4)
+    parts = zip(*(made(3, process, processes) for process in range(processes)), strict=True)
+    for whole, shares in zip(one, parts, strict=True):
+        for name in ("rows", "votes"):
+            assert torch.equal(torch.cat([share[name] for share in shares]), whole[name])
+        for view in (0, 1):
+            found = torch.cat([share["pixels"].chunk(2)[view] for share in shares])
+            assert torch.equal(found, whole["pixels"].chunk(2)[view])
+    assert not any(torch.equal(a["rows"], b["rows"]) for a, b in zip(one, other, strict=True))
+    views = [
+        torch.cat([batch["pixels"].chunk(2)[0] for batch in batches[: ORDER.steps]])[
+            torch.cat([batch["rows"] for batch in batches[: ORDER.steps]]).argsort()
+        ]
+        for batches in (one, other)
+    ]
+    assert len(views[0]) == 40
+    assert (views[0] != views[1]).flatten(1).any(dim=1).all(), "each galaxy has another view"
+
+
 def test_the_memory_of_a_batch_is_that_of_the_last_but_one() -> None:
     pixels = [
         batch["pixels"].data_ptr() for batch in ArrayBatches(ARRAYS, ORDER, CPU, augment()).epoch(0)

@@ -1,0 +1,68 @@
+"""What a run sets up before it trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+from torch import distributed
+
+from gzfound.training.galaxies import load_galaxies
+from gzfound.training.run import WAIT, RunConfig, errors_file, open_run
+
+
+@pytest.fixture
+def _launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As the only process of a launcher, with a clean accelerate state before and after."""
+
+    def reset() -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": "1", "RANK": "0"}
+    where |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "ACCELERATE_USE_CPU": "true"}
+    for name, value in where.items():
+        monkeypatch.setenv(name, value)
+    threads = torch.get_num_threads()
+    reset()
+    yield
+    distributed.destroy_process_group()
+    reset()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_launched")
+def test_processes_wait_for_one_that_decodes_for_hours(tmp_path: Path) -> None:
+    open_run(RunConfig(output=str(tmp_path / "run"), precision="no"))
+    group = distributed.group.WORLD
+    assert group is not None
+    assert group._get_backend(torch.device("cpu")).options._timeout == WAIT
+    assert WAIT.total_seconds() >= 3600
+
+
+def test_an_image_left_out_by_every_process_is_listed_once(tmp_path: Path) -> None:
+    """By three processes, of which one is the main one, and by a run that goes on."""
+    images, run = tmp_path / "images", tmp_path / "run"
+    images.mkdir()
+    run.mkdir()
+    for number in range(3):
+        pixels = np.full((24, 24, 3), 40 * number, np.uint8)
+        Image.fromarray(pixels).save(images / f"g{number}.png")
+    (images / "g1.png").write_bytes(b"no image")
+    for main in (True, False, False, True):
+        process = cast("Accelerator", SimpleNamespace(is_main_process=main))
+        listed = errors_file(process, run)
+        told = {"on_error": "skip", "errors_path": listed}
+        found = load_galaxies([str(images)], config=None, split="train", size=16, crop=1.0, **told)
+        assert found.ids == ["g0", "g2"]
+    lines = (run / "errors.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id_str"] for line in lines] == ["g1"]
