@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 import gzfound
+from gzfound.data.fits_config import NO_FITS, FitsConfig
 from gzfound.errors import WeightsError, one_line_errors, one_line_usage
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def embed(
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto",
     decode: Literal["cpu", "device"] = "cpu",
     on_error: Literal["raise", "skip"] = "raise",
+    fits: FitsConfig = NO_FITS,
 ) -> None:
     """Turn images into embeddings: Parquet with one row a galaxy.
 
@@ -83,6 +85,7 @@ def embed(
         precision: auto takes bf16 where the hardware is fast at it.
         decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
+        fits: what to read of FITS files, and their stretch, where not those of the weights.
     """
     with _progress("embedding") as (bar, task):
         done = gzfound.extract(
@@ -99,6 +102,7 @@ def embed(
             precision=precision,
             decode=decode,
             on_error=on_error,
+            fits=fits,
             progress=lambda galaxies, total: bar.update(task, completed=galaxies, total=total),
         )
     sys.stderr.write(f"{done.rates}\n")
@@ -113,6 +117,7 @@ def predict(
     split: str | None = None,
     crop: float | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    fits: FitsConfig = NO_FITS,
 ) -> None:
     """Predict what weights were fine-tuned on, such as votes with 90 % intervals: a Parquet file.
 
@@ -125,6 +130,7 @@ def predict(
         split: split of the dataset; all of them, one after the other, by default.
         crop: linear fraction of each image to look at, if not that of the weights.
         on_error: raise, or skip images that cannot be read and list them beside the output.
+        fits: what to read of FITS files, and their stretch, where not those of the weights.
     """
     table = gzfound.predict(
         data,
@@ -134,6 +140,7 @@ def predict(
         output=output,
         crop=crop,
         on_error=on_error,
+        fits=fits,
     )
     _say(f"{table.num_rows} galaxies: {output}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from gzfound.data import split_by_id
 from gzfound.data.splits import check_no_overlap
@@ -13,13 +14,7 @@ from gzfound.finetuning.config import FinetuneConfig
 from gzfound.finetuning.report import tested_ids, write_report
 from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_together
 from gzfound.finetuning.task import Task
-from gzfound.models import (
-    EncoderTransform,
-    attach_transform,
-    encoder_features,
-    load_encoder,
-    transform_of,
-)
+from gzfound.models import encoder_features, transform_of
 from gzfound.models.checkpoint import start_encoder
 from gzfound.models.tuning import HeadModel, freeze
 from gzfound.training.galaxies import Galaxies, Rows, labelled_rows, load_galaxies
@@ -37,18 +32,20 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     """
     columns = config.columns
     accelerator, folder = open_run(config)
-    transform = transform_of(load_encoder(config.weights)) if config.weights else None
+    encoder = first_encoder(config)
+    transform = transform_of(encoder)
     with accelerator.main_process_first():
         tested = tested_ids(config)
         galaxies = load_galaxies(
             config.data,
             config=config.data_config,
             split=config.split,
-            size=transform.size if transform and config.tune == "head" else config.image_size,
-            crop=transform.crop if transform else 1.0,
+            size=transform.size if config.weights and config.tune == "head" else config.image_size,
+            crop=transform.crop,
             on_error=config.on_error,
             errors_path=folder / "errors.jsonl",
             columns=columns,
+            bands=transform.bands,
         )
     if config.labelled < 1:
         galaxies = galaxies.only(labelled_rows(galaxies.ids, config.labelled, config.seed))
@@ -57,7 +54,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     parts = divide(galaxies, task, config.seed)
     if left := len(galaxies) - len(task.rows):
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
-    model = build_model(config, task)
+    model = build_model(encoder, config, task)
     record = provenance(recipe, config)
     tuning = Tuning(config, accelerator, folder, task, galaxies.images, parts, model, record)
     if config.tune == "head":
@@ -85,17 +82,30 @@ def divide(galaxies: Galaxies, task: Task, seed: int) -> dict[str, Rows]:
     return {name: task.rows[part] for name, part in parts.items()}
 
 
-def build_model(config: FinetuneConfig, task: Task) -> HeadModel:
-    """The encoder to start from, frozen as far as asked, with a new head."""
+def first_encoder(config: FinetuneConfig) -> nn.Module:
+    """The encoder to start from, with its transform.
+
+    Raises:
+        ConfigError: the views have another size than the weights.
+    """
     untrained = "" if config.weights else "resnet18"
-    encoder = start_encoder(config.encoder or untrained, config.weights, config.views.size)
-    if config.weights is None:
-        attach_transform(encoder, EncoderTransform(config.views.size))
+    encoder = start_encoder(
+        config.encoder or untrained,
+        config.weights,
+        config.views.size,
+        in_chans=config.in_chans,
+        fits=config.fits,
+    )
     transform = transform_of(encoder)
     if config.tune != "head" and transform.size != config.views.size:
         raise ConfigError(
             f"views.size: {config.views.size} must be {transform.size}, that of the weights"
         )
+    return encoder
+
+
+def build_model(encoder: nn.Module, config: FinetuneConfig, task: Task) -> HeadModel:
+    """The encoder, frozen as far as asked, with a new head."""
     freeze(encoder, config.tune, config.blocks)
     model = HeadModel(encoder, task.head(encoder_features(encoder)))
     return model.to(memory_format=torch.channels_last)
