@@ -13,7 +13,7 @@ import tyro
 
 import gzfound
 from gzfound.data.fits_config import NO_FITS, FitsConfig
-from gzfound.errors import WeightsError, one_line_errors, one_line_usage
+from gzfound.errors import ConfigError, WeightsError, one_line_errors, one_line_usage
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -145,6 +145,42 @@ def predict(
     _say(f"{table.num_rows} galaxies: {output}")
 
 
+def cutouts(
+    image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")],
+    output: Path = Path("cutouts"),
+    catalogue: Path | None = None,
+    detect: bool = False,
+    size: float = 64.0,
+    unit: Literal["pixels", "arcsec"] = "pixels",
+    edges: Literal["fill", "skip"] = "fill",
+    hdu: str = "",
+    threshold: float = 3.0,
+    min_pixels: int = 9,
+) -> None:
+    """Cut galaxies out of a FITS mosaic with a WCS, at positions of a catalogue or detected ones.
+
+    Args:
+        image: FITS file of one plane, or of one a band.
+        output: folder to write; it must not exist yet.
+        catalogue: CSV, Parquet or FITS table with ra and dec in degrees, and perhaps id_str.
+        detect: find the objects instead.
+        size: side of a cutout.
+        unit: of the size.
+        edges: fill what lies beyond the mosaic with NaN, or skip cutouts that reach there.
+        hdu: name or number of the HDU of the mosaic; by default the only one with an image.
+        threshold: of a detection, in standard deviations of the background.
+        min_pixels: connected pixels above it that make a detection.
+    """
+    if detect == (catalogue is not None):
+        raise ConfigError("cutouts: pass either --catalogue TABLE or --detect")
+    from gzfound.cutouts import CutoutConfig, make_cutouts
+
+    config = CutoutConfig(size, unit, edges, hdu, threshold, min_pixels)
+    made, left_out = make_cutouts(image, output, catalogue=catalogue, config=config)
+    missing = f", {left_out} positions left out: {output / 'left_out.jsonl'}" if left_out else ""
+    _say(f"{made} cutouts: {output}{missing}")
+
+
 def trees(name: Annotated[str, tyro.conf.Positional] = "") -> None:
     """Print a decision tree, or the names of all of them.
 
@@ -214,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    commands: list[Callable[..., None]] = [simulate, embed, predict, trees, weights, push]
+    commands: list[Callable[..., None]] = [simulate, cutouts, embed, predict, trees, weights, push]
     with one_line_usage():
         command = tyro.extras.subcommand_cli_from_dict(
             {command.__name__: _later(command) for command in commands},

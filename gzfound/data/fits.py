@@ -82,20 +82,20 @@ def read_fits(files: Sequence[FitsFile], config: FitsConfig) -> Flux:
     if len(shapes) > 1:
         sizes = " and ".join(f"{width} by {height}" for height, width in shapes[:2])
         raise ImageError(f"image {name}: its bands differ in size, {sizes} pixels")
-    flux = np.stack(chosen, axis=2)
+    flux = np.stack(chosen)
     if config.scale:
         if len(config.scale) != len(chosen):
             raise ImageError(
                 f"image {name}: {len(chosen)} bands, where fits.scale has {len(config.scale)} "
                 "factors"
             )
-        flux *= np.array(config.scale, dtype=np.float32)
+        flux *= np.array(config.scale, dtype=np.float32)[:, None, None]
     finite = np.isfinite(flux)
     if not finite.any():
         raise ImageError(f"image {name}: no pixel is finite")
     if not finite.all():
         flux[~finite] = np.nan
-    return flux
+    return np.moveaxis(flux, 0, 2)
 
 
 def _places(names: list[str], wanted: tuple[str, ...], file: str) -> list[int]:

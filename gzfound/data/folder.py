@@ -137,7 +137,9 @@ def _with_parts(
 
 
 def _labels(table: LabelTable, rows: list[int]) -> dict[str, Any]:
-    columns = table.columns.take(rows)
+    import pyarrow as pa
+
+    columns = table.columns.take(pa.array(rows, pa.int64()))
     others = [name for name in columns.column_names if name not in ("image", "id_str")]
     return {name: columns.column(name) for name in others}
 

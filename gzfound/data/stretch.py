@@ -80,8 +80,9 @@ class Stretch:
         """
         import numpy as np
 
-        finite = np.isfinite(flux)
-        known: Flux = flux if finite.all() else np.where(finite, flux, np.float32("nan"))
+        bands = np.ascontiguousarray(np.moveaxis(flux, 2, 0))
+        finite = np.isfinite(bands)
+        known: Flux = bands if finite.all() else np.where(finite, bands, np.float32("nan"))
         if self.kind == "asinh":
             levels = self._asinh(known)
         elif self.kind == "linear":
@@ -91,12 +92,13 @@ class Stretch:
             levels = _between(known, float(low), float(high))
         else:
             raise ConfigError(f"stretch.kind: none; choose {KINDS}")
-        np.nan_to_num(levels, copy=False, nan=0.0)
+        if known is not bands:
+            np.nan_to_num(levels, copy=False, nan=0.0)
         levels *= 255.0
         levels += 0.5
-        return levels.astype(np.uint8)
+        return np.ascontiguousarray(np.moveaxis(levels.astype(np.uint8), 0, 2))
 
-    def _asinh(self, flux: Flux) -> Flux:
+    def _asinh(self, bands: Flux) -> Flux:
         """Levels 0 to 1 by the equations of Lupton et al. 2004, PASP 116, 133, for any bands.
 
         With I the mean of the bands above ``minimum``, each band x becomes x f(I) / I, where
@@ -105,38 +107,41 @@ class Stretch:
         """
         import numpy as np
 
-        above = flux - np.float32(self.minimum)
+        above = bands - np.float32(self.minimum)
         intensity = _mean_of_known(above)
         slope = _ANCHOR / math.asinh(_ANCHOR * self.q)
-        curve = np.arcsinh(intensity * np.float32(self.q / self.softening)) * np.float32(slope)
+        ratio = np.arcsinh(intensity * np.float32(self.q / self.softening))
+        ratio *= np.float32(slope)
         bright = intensity > 0
-        ratio = np.divide(curve, intensity, out=np.zeros_like(curve), where=bright)
-        above *= ratio[..., None]
+        np.divide(ratio, intensity, out=ratio, where=bright)
+        ratio *= bright
+        above *= ratio
         np.maximum(above, 0.0, out=above)
-        brightest: Flux = np.fmax.reduce(above, axis=2)
-        above /= np.maximum(brightest, 1.0)[..., None]
+        brightest: Flux = np.fmax.reduce(above, axis=0)
+        if np.nanmax(brightest) > 1:
+            above /= np.maximum(brightest, 1.0)
         return above
 
 
 def _mean_of_known(bands: Flux) -> Flux:
-    """The mean of the bands of each pixel that are not NaN; NaN where none is."""
+    """The mean of the bands ``(C, H, W)`` that are not NaN at a pixel; NaN where none is."""
     import numpy as np
 
-    total: Flux = bands.sum(axis=2)
+    total: Flux = bands.sum(axis=0)
     if not np.isnan(total).any():
-        return total / np.float32(bands.shape[2])
+        return total / np.float32(len(bands))
     known = ~np.isnan(bands)
-    count = known.sum(axis=2, dtype=np.float32)
-    total = np.where(known, bands, 0).sum(axis=2, dtype=np.float32)
+    count = known.sum(axis=0, dtype=np.float32)
+    total = np.where(known, bands, 0).sum(axis=0, dtype=np.float32)
     mean: Flux = np.full_like(total, np.nan)
     np.divide(total, count, out=mean, where=count > 0)
     return mean
 
 
-def _between(flux: Flux, low: float, high: float) -> Flux:
+def _between(bands: Flux, low: float, high: float) -> Flux:
     """Levels 0 to 1, linear from ``low`` to ``high``; a flat image is black."""
     import numpy as np
 
     width = high - low if high > low else math.inf
-    levels: Flux = (flux - np.float32(low)) * np.float32(1 / width)
+    levels: Flux = (bands - np.float32(low)) * np.float32(1 / width)
     return np.clip(levels, 0.0, 1.0, out=levels)

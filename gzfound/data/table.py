@@ -85,7 +85,7 @@ def read_table(path: Path) -> LabelTable:
     Raises:
         DataError: it cannot be read, has no such column, or a row without a name.
     """
-    columns = _read(path)
+    columns = read_columns(path)
     bands = [name for name in columns.column_names if name.startswith(BAND_PREFIX)]
     known = (*FILE_COLUMNS, *bands[:1], *ID_COLUMNS)
     present = [name for name in known if name in columns.column_names]
@@ -95,7 +95,7 @@ def read_table(path: Path) -> LabelTable:
     key = present[0]
     files = bands if key in bands else [key] if key in FILE_COLUMNS else []
     for name in {*files, key, "id_str"} & set(columns.column_names):
-        columns = _as_text(columns, name, path)
+        columns = as_text(columns, name, path)
     id_column = key if key in ID_COLUMNS else "id_str"
     has_ids = id_column in columns.column_names
     return LabelTable(
@@ -116,13 +116,18 @@ def _parts(columns: pa.Table, files: list[str], path: Path) -> tuple[FitsColumn,
         hdus = [""] * len(columns)
         for held in (HDU_COLUMN, f"{HDU_COLUMN}_{band}"):
             if held in columns.column_names:
-                hdus = _as_text(columns, held, path).column(held).to_pylist()
+                hdus = as_text(columns, held, path).column(held).to_pylist()
         parts.append(FitsColumn(band, columns.column(name).to_pylist(), hdus))
     plain = len(parts) == 1 and not parts[0].band and not any(parts[0].hdus)
     return () if plain else tuple(parts)
 
 
-def _read(path: Path) -> pa.Table:
+def read_columns(path: Path) -> pa.Table:
+    """The columns of a CSV or Parquet file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     import pyarrow as pa
     from pyarrow import csv, parquet
 
@@ -142,7 +147,12 @@ def _read(path: Path) -> pa.Table:
         raise DataError(f"{path}: cannot be read as a table ({reason})") from error
 
 
-def _as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:
+def as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:
+    """The table with a column of text or whole numbers as text.
+
+    Raises:
+        DataError: it holds something else, or nothing in a row.
+    """
     import pyarrow as pa
 
     column = columns.column(name)
