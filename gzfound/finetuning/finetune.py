@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from gzfound.data import split_by_id
 from gzfound.data.splits import check_no_overlap
@@ -14,7 +13,13 @@ from gzfound.finetuning.config import FinetuneConfig
 from gzfound.finetuning.report import tested_ids, write_report
 from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_together
 from gzfound.finetuning.task import Task
-from gzfound.models import encoder_features, transform_of
+from gzfound.models import (
+    EncoderTransform,
+    channel_statistics,
+    encoder_features,
+    load_encoder,
+    transform_of,
+)
 from gzfound.models.checkpoint import start_encoder
 from gzfound.models.tuning import HeadModel, freeze
 from gzfound.training.galaxies import Galaxies, Rows, labelled_rows, load_galaxies
@@ -32,8 +37,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     """
     columns = config.columns
     accelerator, folder = open_run(config)
-    encoder = first_encoder(config)
-    transform = transform_of(encoder)
+    transform = first_transform(config)
     with accelerator.main_process_first():
         tested = tested_ids(config)
         galaxies = load_galaxies(
@@ -54,7 +58,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     parts = divide(galaxies, task, config.seed)
     if left := len(galaxies) - len(task.rows):
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
-    model = build_model(encoder, config, task)
+    model = build_model(config, task)
     record = provenance(recipe, config)
     tuning = Tuning(config, accelerator, folder, task, galaxies.images, parts, model, record)
     if config.tune == "head":
@@ -82,12 +86,18 @@ def divide(galaxies: Galaxies, task: Task, seed: int) -> dict[str, Rows]:
     return {name: task.rows[part] for name, part in parts.items()}
 
 
-def first_encoder(config: FinetuneConfig) -> nn.Module:
-    """The encoder to start from, with its transform.
+def first_transform(config: FinetuneConfig) -> EncoderTransform:
+    """What the encoder to start from expects of an image."""
+    if config.weights:
+        return transform_of(
+            load_encoder(config.weights, in_chans=config.in_chans, fits=config.fits)
+        )
+    mean, std = channel_statistics(config.in_chans or 3)
+    return EncoderTransform(config.views.size, 1.0, mean, std, config.fits)
 
-    Raises:
-        ConfigError: the views have another size than the weights.
-    """
+
+def build_model(config: FinetuneConfig, task: Task) -> HeadModel:
+    """The encoder to start from, frozen as far as asked, with a new head."""
     untrained = "" if config.weights else "resnet18"
     encoder = start_encoder(
         config.encoder or untrained,
@@ -101,11 +111,6 @@ def first_encoder(config: FinetuneConfig) -> nn.Module:
         raise ConfigError(
             f"views.size: {config.views.size} must be {transform.size}, that of the weights"
         )
-    return encoder
-
-
-def build_model(encoder: nn.Module, config: FinetuneConfig, task: Task) -> HeadModel:
-    """The encoder, frozen as far as asked, with a new head."""
     freeze(encoder, config.tune, config.blocks)
     model = HeadModel(encoder, task.head(encoder_features(encoder)))
     return model.to(memory_format=torch.channels_last)
