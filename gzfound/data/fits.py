@@ -170,7 +170,8 @@ def _planes_of(hdu: Any, size: int, name: str, unit: str, several: bool) -> list
     if not 0 < count <= MOST_NUMBERS:
         raise ImageError(f"image {name}: {count} numbers; allowed: 1 to {MOST_NUMBERS}")
     place = hdu.fileinfo()
-    if place and place["datLoc"] + hdu.size > size:
+    tiles = type(hdu).__name__ == "CompImageHDU"  # whose size is that of the image inside
+    if place and place["datLoc"] + (place["datSpan"] if tiles else hdu.size) > size:
         raise ImageError(f"image {name}: truncated, {size} bytes are not the whole file")
     values = np.asarray(hdu.data, dtype=np.float32)
     while values.ndim > 3 and values.shape[0] == 1:

@@ -71,6 +71,13 @@ def test_compression_changes_nothing(pack: Callable[[bytes], bytes], tiles: bool
     assert np.array_equal(read(pack(data)), np.moveaxis(CUBE, 0, 2))
 
 
+def test_an_image_may_be_larger_than_its_compressed_file() -> None:
+    flat = np.full((300, 300), 7, np.int16)
+    data = written(fits.PrimaryHDU(), fits.CompImageHDU(flat, compression_type="RICE_1"))
+    assert len(data) < flat.nbytes / 4
+    assert np.array_equal(read(data)[..., 0], flat)
+
+
 def test_scaled_whole_numbers_and_blanks_are_what_the_header_says() -> None:
     hdu = fits.PrimaryHDU(np.array([[1, 2], [-99, 4]], np.int16))
     hdu.header.update({"BSCALE": 0.5, "BZERO": 10.0, "BLANK": -99})
