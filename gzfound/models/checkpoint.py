@@ -98,7 +98,7 @@ def load_encoder(
 
     found = find_weights(weights)
     if isinstance(found, Path):
-        read_config(found)
+        _check_channels(found, read_config(found), in_chans)
         source = f"local-dir:{found}"
     elif timm.is_model(found) or found.startswith("hf-hub:"):
         source = found
@@ -256,6 +256,14 @@ def _transform_of(
         std=std,
         fits=fits,
     )
+
+
+def _check_channels(path: Path, config: Mapping[str, Any], in_chans: int | None) -> None:
+    held = config.get("pretrained_cfg", {}).get("input_size", [3])[0]
+    if in_chans not in (None, held) and held != 3:
+        raise WeightsError(
+            f"weights: {path} has {held} channels; only those of 3 are adapted to {in_chans}"
+        )
 
 
 def _fits_of(weights: Path | str) -> FitsConfig:

@@ -129,6 +129,13 @@ def test_filters_of_three_channels_are_adapted_as_timm_does(tmp_path: Path, chan
         assert torch.equal(again(images), adapted(images))
 
 
+def test_other_numbers_of_channels_are_not_adapted(tmp_path: Path) -> None:
+    weights = saved(tmp_path, 5, FitsConfig())
+    assert load_encoder(weights, in_chans=5).transform.bands == Bands(5)
+    with pytest.raises(WeightsError, match="has 5 channels; only those of 3 are adapted to 3"):
+        load_encoder(weights, in_chans=3)
+
+
 def test_a_recipe_starts_from_any_number_of_channels(tmp_path: Path) -> None:
     untrained = start_encoder("test_resnet", None, 24, in_chans=4, fits=FITS)
     assert untrained.transform.bands == Bands(4, FITS)
