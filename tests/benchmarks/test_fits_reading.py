@@ -51,10 +51,11 @@ def test_the_figures_of_the_page_are_those_measured() -> None:
         median, least, greatest = shown.split()
         assert f"| {name} | {median} ({least} to {greatest}) |" in page, name
     positions = held["positions"]
+    page = " ".join(page.split())
     assert f"{positions['galaxies']} galaxies" in page
     assert f"{positions['detections']} detections" in page
     assert f"{positions['median_offset']:.2f} pixels" in page
     for near, share in positions["within"].items():
-        assert f"{share:.0%}".replace("%", " %") + f" within {float(near):g}" in page
+        assert f"{share * 100:.0f} % have one within {float(near):g}" in page
     assert max(map(int, held["agreement"]["differences"])) == 1
     assert f"{held['agreement']['values']:,} values" in page
