@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     baselines, encoders = chosen_baselines(config.baselines), load_encoders(config)
     transform = transform_of(encoders[EMBEDDING])
-    sample = load_sample(config, transform.size, transform.crop)
+    sample = load_sample(config, transform.size, transform.crop, bands=transform.bands)
     task = vote_task(sample, config.seed)
     chosen = names_in(config.questions)
     found = label_efficiency(

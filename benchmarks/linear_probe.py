@@ -119,7 +119,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     baselines, encoders = chosen_baselines(config.baselines), load_encoders(config)
     transform = transform_of(encoders[EMBEDDING])
-    sample = load_sample(config, transform.size, transform.crop, target=config.target)
+    sample = load_sample(
+        config, transform.size, transform.crop, target=config.target, bands=transform.bands
+    )
     embeddings = method_embeddings(config, encoders, sample, baselines)
     probe = probe_target if config.target else probe_questions
     result = {

@@ -12,7 +12,8 @@ import tyro
 
 import gzfound
 from gzfound.cli_search import anomalies, index, neighbours
-from gzfound.errors import WeightsError, one_line_errors, one_line_usage
+from gzfound.data.fits_config import NO_FITS, FitsConfig
+from gzfound.errors import ConfigError, WeightsError, one_line_errors, one_line_usage
 from gzfound.terminal import progress as _progress
 from gzfound.terminal import say as _say
 
@@ -64,6 +65,7 @@ def embed(
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto",
     decode: Literal["cpu", "device"] = "cpu",
     on_error: Literal["raise", "skip"] = "raise",
+    fits: FitsConfig = NO_FITS,
 ) -> None:
     """Turn images into embeddings: Parquet with one row a galaxy.
 
@@ -82,6 +84,7 @@ def embed(
         precision: auto takes bf16 where the hardware is fast at it.
         decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
+        fits: what to read of FITS files, and their stretch, where not those of the weights.
     """
     with _progress("embedding") as (bar, task):
         done = gzfound.extract(
@@ -98,6 +101,7 @@ def embed(
             precision=precision,
             decode=decode,
             on_error=on_error,
+            fits=fits,
             progress=lambda galaxies, total: bar.update(task, completed=galaxies, total=total),
         )
     sys.stderr.write(f"{done.rates}\n")
@@ -112,6 +116,7 @@ def predict(
     split: str | None = None,
     crop: float | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    fits: FitsConfig = NO_FITS,
 ) -> None:
     """Predict what weights were fine-tuned on, such as votes with 90 % intervals: a Parquet file.
 
@@ -124,6 +129,7 @@ def predict(
         split: split of the dataset; all of them, one after the other, by default.
         crop: linear fraction of each image to look at, if not that of the weights.
         on_error: raise, or skip images that cannot be read and list them beside the output.
+        fits: what to read of FITS files, and their stretch, where not those of the weights.
     """
     table = gzfound.predict(
         data,
@@ -133,8 +139,45 @@ def predict(
         output=output,
         crop=crop,
         on_error=on_error,
+        fits=fits,
     )
     _say(f"{table.num_rows} galaxies: {output}")
+
+
+def cutouts(
+    image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")],
+    output: Path = Path("cutouts"),
+    catalogue: Path | None = None,
+    detect: bool = False,
+    size: float = 64.0,
+    unit: Literal["pixels", "arcsec"] = "pixels",
+    edges: Literal["fill", "skip"] = "fill",
+    hdu: str = "",
+    threshold: float = 3.0,
+    min_pixels: int = 9,
+) -> None:
+    """Cut galaxies out of a FITS mosaic with a WCS, at positions of a catalogue or detected ones.
+
+    Args:
+        image: FITS file of one plane, or of one a band.
+        output: folder to write; it must not exist yet.
+        catalogue: CSV, Parquet or FITS table with ra and dec in degrees, and perhaps id_str.
+        detect: find the objects instead.
+        size: side of a cutout.
+        unit: of the size.
+        edges: fill what lies beyond the mosaic with NaN, or skip cutouts that reach there.
+        hdu: name or number of the HDU of the mosaic; by default the only one with an image.
+        threshold: of a detection, in standard deviations of the background.
+        min_pixels: connected pixels above it that make a detection.
+    """
+    if detect == (catalogue is not None):
+        raise ConfigError("cutouts: pass either --catalogue TABLE or --detect")
+    from gzfound.cutouts import CutoutConfig, make_cutouts
+
+    config = CutoutConfig(size, unit, edges, hdu, threshold, min_pixels)
+    made, left_out = make_cutouts(image, output, catalogue=catalogue, config=config)
+    missing = f", {left_out} positions left out: {output / 'left_out.jsonl'}" if left_out else ""
+    _say(f"{made} cutouts: {output}{missing}")
 
 
 def trees(name: Annotated[str, tyro.conf.Positional] = "") -> None:
@@ -193,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     commands: list[Callable[..., None]] = [
         simulate,
+        cutouts,
         embed,
         predict,
         neighbours,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from gzfound.data import FitsConfig
 from gzfound.embedding import embed
 from gzfound.files import atomic_file, check_file
 from gzfound.losses import credible_interval, expected_fractions, total_concentration
@@ -40,6 +41,7 @@ def predict(
     device: str = "auto",
     precision: Precision = "auto",
     on_error: str = "raise",
+    fits: FitsConfig | None = None,
 ) -> pa.Table:
     """Predict what the weights were fine-tuned on.
 
@@ -61,7 +63,7 @@ def predict(
     """
     if output is not None:
         check_file(output)
-    encoder = load_encoder(weights, crop=crop)
+    encoder = load_encoder(weights, crop=crop, fits=fits)
     head = load_head(weights, encoder)
     found = embed(
         source,

@@ -9,13 +9,14 @@ import gzfound  # noqa: F401  # isort: skip  # before torch: says how its thread
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
 
+from gzfound.data import FitsConfig
 from gzfound.data.read import Rows
 from gzfound.embedding import embed_batches, whole_dataset, write_embeddings
 from gzfound.embedding.batches import Decode, default_batch_size
@@ -55,6 +56,7 @@ class ExtractConfig:
         precision: auto takes bf16 where the hardware is fast at it.
         decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
+        fits: what to read of FITS files, and their stretch, where not those of the weights.
     """
 
     weights: str | None = None
@@ -69,6 +71,7 @@ class ExtractConfig:
     precision: Precision = "auto"
     decode: Decode = "cpu"
     on_error: str = "raise"
+    fits: FitsConfig = field(default_factory=FitsConfig)
 
 
 def extract(config: ExtractConfig) -> None:
@@ -81,7 +84,7 @@ def extract(config: ExtractConfig) -> None:
     use_all_cores(sharing)
     with state.main_process_first():
         dataset = whole_dataset(config.data, config.data_config, config.split)
-    encoder = load_encoder(config.weights, crop=config.crop)
+    encoder = load_encoder(config.weights, crop=config.crop, fits=config.fits)
     size, width = transform_of(encoder).size, encoder_features(encoder)
     together = config.batch_size
     if together is None:

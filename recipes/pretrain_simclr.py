@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.evaluation.online import effective_rank, knn_score
 from gzfound.hybrid import HybridLoss, HybridSimCLR
-from gzfound.models import EncoderTransform, save_weights
+from gzfound.models import attach_transform, save_weights, transform_of
 from gzfound.models.checkpoint import start_encoder
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.training.augment import Augment
@@ -139,6 +139,15 @@ def pretrain(config: PretrainConfig) -> None:
     """Run the recipe and write ``<output>/weights``."""
     crops = crop_of_each(config.crop, config.data)
     accelerator, folder = open_run(config)
+    encoder = start_encoder(
+        config.encoder,
+        config.weights,
+        config.views.size,
+        in_chans=config.in_chans,
+        fits=config.fits,
+    )
+    transform = replace(transform_of(encoder), size=config.views.size, crop=crops[0])
+    attach_transform(encoder, transform)
     with accelerator.main_process_first():
         galaxies = load_galaxies(
             config.data,
@@ -148,14 +157,12 @@ def pretrain(config: PretrainConfig) -> None:
             crop=crops,
             on_error=config.on_error,
             errors_path=errors_file(accelerator, folder),
+            bands=transform.bands,
         )
     arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
     tree: DecisionTree | None = None
     if config.supervised_weight:
         tree, arrays["votes"] = learned_votes(galaxies, config)
-    encoder = start_encoder(config.encoder, config.weights, config.views.size)
-    transform = EncoderTransform(config.views.size, crops[0])
-    encoder.transform = transform
     model = build_model(encoder, config, tree)
     augment = Augment(config.views, transform, config.seed, views=2)
     order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from gzfound.data.bands import RGB, Bands
 from gzfound.data.decode import Pixels, check_geometry
-from gzfound.data.read import Rows, image_files, read_images
+from gzfound.data.read import FILES_COLUMN, Rows, image_files, read_images
 from gzfound.data.skipped import BadInput
 from gzfound.errors import DataError, ImageError
 
@@ -41,7 +43,8 @@ class DecodedImages:
     """Images that were read, in the order of the dataset.
 
     Attributes:
-        images: uint8 ``(N, size, size, 3)``; mapped from a file, its pages are private copies.
+        images: uint8 ``(N, size, size, channels)``; mapped from a file, its pages are private
+            copies.
         ids: ``id_str`` of each.
         rows: row of each in the dataset, ascending; all rows unless some were left out.
     """
@@ -61,11 +64,12 @@ def decoded_images(
     on_error: str = "raise",
     errors_path: str | Path | None = None,
     progress: Progress | None = None,
+    bands: Bands = RGB,
 ) -> DecodedImages:
     """Every image of a dataset, decoded, cropped and resized, once.
 
     The file is keyed by what the images are (ids, sizes, times of files, samples of bytes), by
-    ``size`` and by ``crop``, so runs and processes that mean the same images share it.
+    ``size``, ``crop`` and ``bands``, so runs and processes that mean the same images share it.
 
     Args:
         dataset: columns ``image`` and ``id_str``.
@@ -77,6 +81,7 @@ def decoded_images(
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
         errors_path: JSON-lines file that gains ``id_str`` and ``reason`` of each one left out.
         progress: called with the rows done and the rows in all.
+        bands: what to make of the bands of each image.
 
     Raises:
         ImageError: an image cannot be read and ``on_error`` is ``raise``.
@@ -87,22 +92,29 @@ def decoded_images(
     bad = BadInput(on_error, errors_path)
     files = image_files(dataset)
     names: list[str] = list(files["id_str"])
-    total = len(names) * size * size * 3
+    shape = (len(names), size, size, bands.channels)
+    total = math.prod(shape)
 
     def batches(errors: str | Path | None) -> Iterator[tuple[Rows, Pixels]]:
         reader = read_images(
-            dataset, size, crop=crop, threads=threads, on_error=on_error, errors_path=errors
+            dataset,
+            size,
+            crop=crop,
+            threads=threads,
+            on_error=on_error,
+            errors_path=errors,
+            bands=bands,
         )
         return _reporting(reader, len(names), progress)
 
     if directory is None and total <= IN_MEMORY:
-        images = np.empty((len(names), size, size, 3), dtype=np.uint8)
+        images = np.empty(shape, dtype=np.uint8)
         kept = _fill(images, batches(errors_path))
         return DecodedImages(images[: len(kept)], [names[row] for row in kept], kept)
     home = default_directory() if directory is None else Path(directory).expanduser()
-    target = home / f"images-{size}-{_key(files, names, size, crop)}"
+    target = home / f"images-{size}-{_key(files, names, size, crop, bands)}"
     if not target.is_dir():
-        _build(target, total, (len(names), size, size, 3), batches)
+        _build(target, total, shape, batches)
     return _open(target, names, bad)
 
 
@@ -132,7 +144,7 @@ def _fill(images: Pixels, batches: Iterator[tuple[Rows, Pixels]]) -> Rows:
     return np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
 
 
-def _key(files: Dataset, names: list[str], size: int, crop: float) -> str:
+def _key(files: Dataset, names: list[str], size: int, crop: float, bands: Bands) -> str:
     """A hash of what the images are; it does not read them all.
 
     Of files: size and time of change. Of bytes in the dataset: their lengths, and 3 x 64 bytes of
@@ -140,6 +152,8 @@ def _key(files: Dataset, names: list[str], size: int, crop: float) -> str:
     """
     key = hashlib.blake2b(f"{FORMAT} {size} {crop!r} {len(names)}\0".encode(), digest_size=12)
     key.update("\0".join(names).encode())
+    if bands != RGB:
+        key.update(repr(bands).encode())
     sampled = {round(place) for place in np.linspace(0, max(len(names) - 1, 0), _SAMPLES)}
     row = 0
     for chunk in _image_chunks(files):
@@ -148,6 +162,11 @@ def _key(files: Dataset, names: list[str], size: int, crop: float) -> str:
             buffer = data[number].as_buffer() if data[number].is_valid else None
             key.update(_trace(buffer, path, whole=row in sampled))
             row += 1
+    if FILES_COLUMN in files.column_names:
+        for several in files[FILES_COLUMN]:
+            for part in several:
+                key.update(f"{part['band']} {part['hdu']} ".encode())
+                key.update(_trace(None, part["path"], whole=False))
     return key.hexdigest()
 
 

@@ -48,7 +48,10 @@ def decode_image(data: bytes, name: str) -> Pixels:
     if not data:
         raise ImageError(f"image {name}: the file is empty")
     if data.startswith(b"SIMPLE  ="):
-        raise ImageError(f"image {name}: FITS is not read yet; convert to JPEG or PNG")
+        raise ImageError(
+            f"image {name}: FITS holds fluxes, not pixels; gzfound.data.decode_bands takes a "
+            "stretch for them"
+        )
     size = _plain_size(data)
     if size is not None:
         _check_size(size, name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from gzfound.data.several import galaxies_of_pattern, galaxies_of_table, pattern_root
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import LabelTable, find_table, read_table
 from gzfound.errors import DataError
@@ -49,6 +50,23 @@ def load_folder(
     else:
         columns = _with_table(folder, images, read_table(path), bad, leave_out_others=named)
     return _pick_split(_to_dataset(folder, columns), source, split)
+
+
+def load_pattern(
+    source: str, config: str | None, split: str | None, bad: BadInput
+) -> Dataset | DatasetDict:
+    """The galaxies whose files, one a band, fit a pattern such as ``cutouts/{id}_{band}.fits``.
+
+    Arguments and result are those of :func:`gzfound.load_dataset`.
+
+    Raises:
+        DataError: no file fits, or a galaxy lacks a band.
+    """
+    root = pattern_root(source)
+    if config not in (None, "default"):
+        raise DataError(f"{source}: config '{config}' not found; a pattern of files has none")
+    columns = galaxies_of_pattern(source, list_images(root), bad)
+    return _pick_split(_to_dataset(root, columns), Path(source), split)
 
 
 def list_images(folder: Path) -> list[str]:
@@ -95,18 +113,35 @@ def _without_table(images: Sequence[str], bad: BadInput) -> dict[str, Any]:
 def _with_table(
     folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
 ) -> dict[str, Any]:
+    if table.parts:
+        return _with_parts(folder, images, table, bad, leave_out_others=leave_out_others)
     matches = _match(folder, images, table, bad)
     if not leave_out_others:
         _check_unlisted(images, {path for _, path in matches}, table.path, bad)
     matches = _drop_repeats(matches, table, bad)
-    columns = table.columns.take([row for row, _ in matches])
     ids = [table.ids[row] if table.ids else id_of(path) for row, path in matches]
-    labels = {
-        name: columns.column(name)
-        for name in columns.column_names
-        if name not in ("image", "id_str")
-    }
+    labels = _labels(table, [row for row, _ in matches])
     return {"image": [path for _, path in matches], "id_str": ids, **labels}
+
+
+def _with_parts(
+    folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
+) -> dict[str, Any]:
+    columns, rows = galaxies_of_table(folder, _index(images), table, bad)
+    if not leave_out_others:
+        root = folder.absolute()
+        used = {Path(part["path"]) for parts in columns["fits_files"] for part in parts}
+        listed = {path.relative_to(root).as_posix() for path in used}
+        _check_unlisted(images, listed, table.path, bad)
+    return {**columns, **_labels(table, rows)}
+
+
+def _labels(table: LabelTable, rows: list[int]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    columns = table.columns.take(pa.array(rows, pa.int64()))
+    others = [name for name in columns.column_names if name not in ("image", "id_str")]
+    return {name: columns.column(name) for name in others}
 
 
 def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) -> list[Match]:

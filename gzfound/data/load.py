@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gzfound.data.folder import load_folder
+from gzfound.data.folder import load_folder, load_pattern
+from gzfound.data.several import is_pattern
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import is_table, shorten
 from gzfound.errors import DataError
@@ -32,8 +33,9 @@ def load_dataset(
 
     Args:
         source: one of a hub name (``mwalmsley/gz_hubble``); a directory in the layout of the hub
-            (``README.md``, ``data/train-*.parquet``); a folder of images, flat or nested; or a
-            CSV or Parquet table of image files, which then says which images are loaded.
+            (``README.md``, ``data/train-*.parquet``); a folder of images, flat or nested; a
+            CSV or Parquet table of image files, which then says which images are loaded; or, for
+            galaxies with a FITS file a band, a pattern such as ``cutouts/{id}_{band}.fits``.
         config: configuration of a hub dataset or directory, such as ``tiny``.
         split: one split, or a slice of one such as ``train[:100]``. A folder has one: ``train``.
         table: for a folder of images, its table of labels: ``auto`` takes the only CSV or Parquet
@@ -51,6 +53,8 @@ def load_dataset(
     """
     bad = BadInput(on_error, errors_path)
     path = Path(source).expanduser()
+    if is_pattern(str(source)):
+        return load_pattern(str(source), config, split, bad)
     if path.is_dir() and is_hub_layout(path):
         return _load_published(str(path.absolute()), str(source), config, split)
     if path.is_dir() or (path.is_file() and is_table(path)):

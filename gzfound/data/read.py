@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gzfound.data.decode import Pixels, check_geometry, decode_image, square_resize
+from gzfound.data.bands import RGB, Bands, decode_bands
+from gzfound.data.decode import Pixels, check_geometry, square_resize
+from gzfound.data.fits import FitsFile
 from gzfound.data.ordered import ordered_map
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import shorten
@@ -19,6 +21,9 @@ from gzfound.errors import ConfigError, DataError, ImageError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+FILES_COLUMN = "fits_files"
+"""The column of a dataset with the FITS files of a galaxy: their band, path and HDU."""
 
 Rows = npt.NDArray[np.int64]
 Images = TypeVar("Images")
@@ -34,6 +39,7 @@ def read_images(
     on_error: str = "raise",
     errors_path: str | Path | None = None,
     rows: Sequence[int] | Rows | None = None,
+    bands: Bands = RGB,
 ) -> Iterator[tuple[Rows, Pixels]]:
     """Decode, crop and resize the images of a dataset, batch by batch, in row order.
 
@@ -49,9 +55,10 @@ def read_images(
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
         errors_path: JSON-lines file that gains ``id_str`` and ``reason`` of each one left out.
         rows: rows to read, in this order; all by default.
+        bands: what to make of the bands of each image.
 
     Yields:
-        Row numbers ``(b,)`` and uint8 images ``(b, size, size, 3)``; b is never 0.
+        Row numbers ``(b,)`` and uint8 images ``(b, size, size, channels)``; b is never 0.
 
     Raises:
         ImageError: an image cannot be read and ``on_error`` is ``raise``.
@@ -64,12 +71,14 @@ def read_images(
     bad = BadInput(on_error, errors_path)
     files = image_files(dataset)
     batches = batches_of_rows(files, rows, batch_size)
-    parts = ordered_map(lambda some: read_part(files, some, size, crop), batches, threads)
+    parts = ordered_map(lambda some: read_part(files, some, size, crop, bands), batches, threads)
     return _batches(parts, bad)
 
 
 def image_files(dataset: Dataset) -> Dataset:
     """The columns ``image`` (undecoded: ``bytes`` and ``path``) and ``id_str`` of a dataset.
+
+    Beside them ``fits_files``, where several files, or HDUs of a file, make a galaxy.
 
     Raises:
         DataError: one of the columns is missing, or the dataset is a dictionary of splits.
@@ -82,7 +91,8 @@ def image_files(dataset: Dataset) -> Dataset:
         if column not in dataset.column_names:
             found = shorten(dataset.column_names)
             raise DataError(f"column '{column}' is missing; found {found}")
-    plain = dataset.with_format(None).select_columns(["image", "id_str"])
+    several = [FILES_COLUMN] if FILES_COLUMN in dataset.column_names else []
+    plain = dataset.with_format(None).select_columns(["image", "id_str", *several])
     return plain.cast_column("image", Image(decode=False))
 
 
@@ -104,6 +114,25 @@ def file_bytes(file: dict[str, Any] | None, id_str: str) -> tuple[bytes, str]:
         raise ImageError(f"image {path}: cannot be read ({error.strerror or error})") from error
 
 
+def galaxy_files(files: dict[str, Any], place: int) -> list[FitsFile]:
+    """The file or files of one galaxy.
+
+    Args:
+        files: some rows of what :func:`image_files` gives.
+        place: of the galaxy among them.
+
+    Raises:
+        ImageError: there is no image, or one of its files cannot be read.
+    """
+    several = files[FILES_COLUMN][place] if FILES_COLUMN in files else None
+    if not several:
+        return [FitsFile(*file_bytes(files["image"][place], str(files["id_str"][place])))]
+    return [
+        FitsFile(*file_bytes({"path": part["path"]}, part["path"]), part["band"], part["hdu"])
+        for part in several
+    ]
+
+
 @dataclass(frozen=True)
 class Part(Generic[Images]):
     """Some images of a dataset.
@@ -111,7 +140,7 @@ class Part(Generic[Images]):
     Attributes:
         rows: of those that could be read, ``(b,)``.
         ids: ``id_str`` of each of them.
-        images: uint8 ``(b, size, size, 3)``, an array or a tensor.
+        images: uint8 ``(b, size, size, channels)``, an array or a tensor.
         failures: ``id_str`` and error of those that could not.
     """
 
@@ -121,7 +150,9 @@ class Part(Generic[Images]):
     failures: list[tuple[str, ImageError]]
 
 
-def read_part(files: Dataset, rows: Rows, size: int, crop: float) -> Part[Pixels]:
+def read_part(
+    files: Dataset, rows: Rows, size: int, crop: float, bands: Bands = RGB
+) -> Part[Pixels]:
     """Decode, crop and resize some images, in the order of ``rows``, in this thread.
 
     Args:
@@ -129,15 +160,16 @@ def read_part(files: Dataset, rows: Rows, size: int, crop: float) -> Part[Pixels
         rows: the rows to read.
         size: side of the images in pixels.
         crop: linear fraction kept around the centre.
+        bands: what to make of the bands of each image.
     """
     part = files[rows.tolist()]
-    images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+    images = np.empty((len(rows), size, size, bands.channels), dtype=np.uint8)
     kept: list[int] = []
     failures: list[tuple[str, ImageError]] = []
-    for place, (file, name) in enumerate(zip(part["image"], part["id_str"], strict=True)):
+    for place, name in enumerate(part["id_str"]):
         try:
-            data, called = file_bytes(file, str(name))
-            images[len(kept)] = square_resize(decode_image(data, called), size, crop)
+            pixels = decode_bands(galaxy_files(part, place), bands)
+            images[len(kept)] = square_resize(pixels, size, crop)
         except ImageError as error:
             failures.append((str(name), error))
         else:

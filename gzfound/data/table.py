@@ -13,7 +13,24 @@ if TYPE_CHECKING:
 
 FILE_COLUMNS = ("file", "file_name", "filename", "image")
 ID_COLUMNS = ("id_str", "id")
+BAND_PREFIX, HDU_COLUMN = "fits_", "hdu"
+"""Columns of the files of each band, such as ``fits_g``; ``hdu`` or ``hdu_g`` names their HDU."""
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class FitsColumn:
+    """The FITS files of one band, or of all of them.
+
+    Attributes:
+        band: its name; empty where a galaxy has one file.
+        names: of the files, one a row.
+        hdus: of each row, a name or a number; empty where none is said.
+    """
+
+    band: str
+    names: list[str]
+    hdus: list[str]
 
 
 @dataclass(frozen=True)
@@ -23,9 +40,11 @@ class LabelTable:
     Attributes:
         path: where it was read from.
         columns: every column, with its type; ``id_str`` and the key as strings.
-        key: the column that names the images, one of ``FILE_COLUMNS`` or ``ID_COLUMNS``.
+        key: the column that names the images, one of ``FILE_COLUMNS`` or ``ID_COLUMNS``, or that
+            of the first band.
         names: the values of ``key``.
         ids: the values of ``id_str`` (or of ``id`` where that is the key); None without them.
+        parts: where galaxies have a file for each band, or an HDU of a file, these.
     """
 
     path: Path
@@ -33,6 +52,7 @@ class LabelTable:
     key: str
     names: list[str]
     ids: list[str] | None
+    parts: tuple[FitsColumn, ...] = ()
 
 
 def shorten(names: list[str], most: int = 8) -> str:
@@ -65,14 +85,17 @@ def read_table(path: Path) -> LabelTable:
     Raises:
         DataError: it cannot be read, has no such column, or a row without a name.
     """
-    columns = _read(path)
-    present = [name for name in (*FILE_COLUMNS, *ID_COLUMNS) if name in columns.column_names]
+    columns = read_columns(path)
+    bands = [name for name in columns.column_names if name.startswith(BAND_PREFIX)]
+    known = (*FILE_COLUMNS, *bands[:1], *ID_COLUMNS)
+    present = [name for name in known if name in columns.column_names]
     if not present:
         wanted, found = ", ".join((*FILE_COLUMNS, *ID_COLUMNS)), shorten(columns.column_names)
         raise DataError(f"{path}: no column names the images; needs one of {wanted}; found {found}")
     key = present[0]
-    for name in {key, "id_str"} & set(columns.column_names):
-        columns = _as_text(columns, name, path)
+    files = bands if key in bands else [key] if key in FILE_COLUMNS else []
+    for name in {*files, key, "id_str"} & set(columns.column_names):
+        columns = as_text(columns, name, path)
     id_column = key if key in ID_COLUMNS else "id_str"
     has_ids = id_column in columns.column_names
     return LabelTable(
@@ -81,10 +104,30 @@ def read_table(path: Path) -> LabelTable:
         key=key,
         names=columns.column(key).to_pylist(),
         ids=columns.column(id_column).to_pylist() if has_ids else None,
+        parts=_parts(columns, files, path),
     )
 
 
-def _read(path: Path) -> pa.Table:
+def _parts(columns: pa.Table, files: list[str], path: Path) -> tuple[FitsColumn, ...]:
+    """The columns of FITS files; none for a column of files without HDUs."""
+    parts = []
+    for name in files:
+        band = name.removeprefix(BAND_PREFIX) if name.startswith(BAND_PREFIX) else ""
+        hdus = [""] * len(columns)
+        for held in (HDU_COLUMN, f"{HDU_COLUMN}_{band}"):
+            if held in columns.column_names:
+                hdus = as_text(columns, held, path).column(held).to_pylist()
+        parts.append(FitsColumn(band, columns.column(name).to_pylist(), hdus))
+    plain = len(parts) == 1 and not parts[0].band and not any(parts[0].hdus)
+    return () if plain else tuple(parts)
+
+
+def read_columns(path: Path) -> pa.Table:
+    """The columns of a CSV or Parquet file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     import pyarrow as pa
     from pyarrow import csv, parquet
 
@@ -92,7 +135,8 @@ def _read(path: Path) -> pa.Table:
         if path.name.lower().endswith(".parquet"):
             return parquet.read_table(path)
         whole = min(2**31 - 1, 20 * path.stat().st_size + 2**16)
-        text: dict[str, Any] = {name: pa.string() for name in (*FILE_COLUMNS, *ID_COLUMNS)}
+        named = (*FILE_COLUMNS, *ID_COLUMNS, HDU_COLUMN)
+        text: dict[str, Any] = {name: pa.string() for name in named}
         return csv.read_csv(
             path,
             read_options=csv.ReadOptions(block_size=whole),
@@ -103,7 +147,12 @@ def _read(path: Path) -> pa.Table:
         raise DataError(f"{path}: cannot be read as a table ({reason})") from error
 
 
-def _as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:
+def as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:
+    """The table with a column of text or whole numbers as text.
+
+    Raises:
+        DataError: it holds something else, or nothing in a row.
+    """
     import pyarrow as pa
 
     column = columns.column(name)

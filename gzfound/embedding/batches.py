@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from gzfound.allocator import keep_freed_memory
+from gzfound.data.bands import RGB
 from gzfound.data.decode import Pixels
 from gzfound.data.ordered import ordered_map
 from gzfound.data.read import Part, Rows, batches_of_rows, image_files, read_part
@@ -103,17 +104,19 @@ def embed_batches(
 def reader(files: Dataset, forward: Forward, decode: Decode) -> Reader:
     """What reads the images of some rows, on the CPU or on the device of the encoder.
 
+    FITS, and whatever encoders of other than three channels take, are decoded on the CPU.
+
     Raises:
         ConfigError: ``decode`` is something else.
     """
-    size, crop = forward.transform.size, forward.transform.crop
-    if decode == "cpu":
-        return partial(read_part, files, size=size, crop=crop)
-    if decode == "device":
+    size, crop, bands = forward.transform.size, forward.transform.crop, forward.transform.bands
+    if decode not in ("cpu", "device"):
+        raise ConfigError(f"decode {decode!r}: not one of cpu, device")
+    if decode == "device" and bands == RGB:
         from gzfound.data.device_read import read_part_on
 
         return partial(read_part_on, forward.device, files, size=size, crop=crop)
-    raise ConfigError(f"decode {decode!r}: not one of cpu, device")
+    return partial(read_part, files, size=size, crop=crop, bands=bands)
 
 
 def _on_cpu(

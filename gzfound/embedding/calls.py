@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from gzfound.data import load_dataset
+from gzfound.data import FitsConfig, load_dataset
 from gzfound.embedding.batches import Decode, embed_batches
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.store import Batch, Embeddings, check_output, write_embeddings
@@ -76,6 +76,7 @@ def embed(
     decode: Decode = "cpu",
     on_error: str = "raise",
     errors_path: str | Path | None = None,
+    fits: FitsConfig | None = None,
 ) -> Embeddings:
     """Embed every galaxy of a dataset; all embeddings are held in memory.
 
@@ -97,6 +98,7 @@ def embed(
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
         errors_path: lists the images left out, one JSON object a line; by default
             ``<output>.errors.jsonl`` where there is an ``output``.
+        fits: what to read of FITS files, and their stretch, in place of that of the weights.
 
     Returns:
         One row a galaxy, in the order of the dataset.
@@ -106,7 +108,7 @@ def embed(
         WeightsError: the weights cannot be loaded.
     """
     dataset = whole_dataset(source, config, split)
-    encoder = _encoder(weights, crop)
+    encoder = _encoder(weights, crop, fits)
     identity = EncoderIdentity.of(encoder)
     if output is not None:
         check_output(output, None)
@@ -147,6 +149,7 @@ def extract(
     decode: Decode = "cpu",
     on_error: str = "raise",
     progress: Callable[[int, int], None] | None = None,
+    fits: FitsConfig | None = None,
 ) -> Extraction:
     """Embed every galaxy of a dataset into Parquet; memory does not grow with their number.
 
@@ -160,7 +163,7 @@ def extract(
     from gzfound.training.rates import Rates, forward_flops
 
     dataset = whole_dataset(source, config, split)
-    encoder = _encoder(weights, crop)
+    encoder = _encoder(weights, crop, fits)
     check_output(output, rows_per_file)
     rates = Rates()
     batches = embed_batches(
@@ -196,11 +199,14 @@ def whole_dataset(source: str | Path | Dataset, config: str | None, split: str |
     return concatenate_datasets(list(load_dataset(str(source), config).values()))
 
 
-def _encoder(weights: str | Path | nn.Module | None, crop: float | None) -> nn.Module:
+def _encoder(
+    weights: str | Path | nn.Module | None, crop: float | None, fits: FitsConfig | None
+) -> nn.Module:
     if not isinstance(weights, nn.Module):
-        return load_encoder(weights, crop=crop)
-    if crop is not None:
-        raise ConfigError("crop: an encoder has its own; pass crop to gzfound.load_encoder")
+        return load_encoder(weights, crop=crop, fits=fits)
+    for name, value in (("crop", crop), ("fits", fits)):
+        if value is not None:
+            raise ConfigError(f"{name}: an encoder has its own; pass it to gzfound.load_encoder")
     return weights
 
 

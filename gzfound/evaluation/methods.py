@@ -123,7 +123,7 @@ def method_embeddings(
     }
     for name, other in others:
         transform = transform_of(other)
-        images = sample.decoded(config, transform.size, transform.crop)
+        images = sample.decoded(config, transform.size, transform.crop, transform.bands)
         found[name] = embed_arrays(other, images, pick_device(config.device))
     of_first = baseline_embeddings(
         encoder,
@@ -182,6 +182,8 @@ def untrained(encoder: nn.Module, seed: int) -> nn.Module:
     transform = transform_of(encoder)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        fresh = create_encoder(details["architecture"], image_size=transform.size).eval()
+        fresh = create_encoder(
+            details["architecture"], image_size=transform.size, in_chans=len(transform.mean)
+        ).eval()
     attach_transform(fresh, transform)
     return fresh

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gzfound.data import decoded_images, load_dataset, split_by_id
+from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
+from gzfound.data.bands import RGB
 from gzfound.data.splits import check_no_overlap
 from gzfound.errors import DataError
 from gzfound.evaluation.benchmark import Rows
@@ -52,10 +53,10 @@ class Sample:
     test_rows: Rows | None
     sources: tuple[Dataset, ...]
 
-    def decoded(self, config: DataConfig, size: int, crop: float) -> Pixels:
-        """The images of the same galaxies at another size and crop."""
+    def decoded(self, config: DataConfig, size: int, crop: float, bands: Bands = RGB) -> Pixels:
+        """The images of the same galaxies at another size and crop, or of other bands."""
         parts = [
-            decoded_images(source, size, crop=crop, threads=config.threads).images
+            decoded_images(source, size, crop=crop, threads=config.threads, bands=bands).images
             for source in self.sources
         ]
         return np.concatenate([np.asarray(part) for part in parts])
@@ -71,7 +72,9 @@ class VoteTask:
     test_rows: Rows
 
 
-def load_sample(config: DataConfig, size: int, crop: float, *, target: str = "") -> Sample:
+def load_sample(
+    config: DataConfig, size: int, crop: float, *, target: str = "", bands: Bands = RGB
+) -> Sample:
     """Load, decode and crop every split.
 
     Args:
@@ -79,6 +82,7 @@ def load_sample(config: DataConfig, size: int, crop: float, *, target: str = "")
         size: side of the images in pixels.
         crop: linear fraction kept around the centre.
         target: a column; galaxies without a value of it are left out.
+        bands: what to make of the bands of each image.
 
     Raises:
         DataError: there is no such column, or a galaxy is in the test split and in another.
@@ -88,7 +92,12 @@ def load_sample(config: DataConfig, size: int, crop: float, *, target: str = "")
     for name, dataset in splits.items():
         chosen = dataset.select(known_rows(dataset, target)) if target else dataset
         kept = decoded_images(
-            chosen, size, crop=crop, threads=config.threads, on_error=config.on_error
+            chosen,
+            size,
+            crop=crop,
+            threads=config.threads,
+            on_error=config.on_error,
+            bands=bands,
         )
         sources.append(chosen.select(kept.rows))
         parts.append(np.asarray(kept.images))

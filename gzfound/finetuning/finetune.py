@@ -15,7 +15,7 @@ from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_
 from gzfound.finetuning.task import Task
 from gzfound.models import (
     EncoderTransform,
-    attach_transform,
+    channel_statistics,
     encoder_features,
     load_encoder,
     transform_of,
@@ -37,18 +37,19 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     """
     columns = config.columns
     accelerator, folder = open_run(config)
-    transform = transform_of(load_encoder(config.weights)) if config.weights else None
+    transform = first_transform(config)
     with accelerator.main_process_first():
         tested = tested_ids(config)
         galaxies = load_galaxies(
             config.data,
             config=config.data_config,
             split=config.split,
-            size=transform.size if transform and config.tune == "head" else config.image_size,
-            crop=transform.crop if transform else 1.0,
+            size=transform.size if config.weights and config.tune == "head" else config.image_size,
+            crop=transform.crop,
             on_error=config.on_error,
             errors_path=errors_file(accelerator, folder),
             columns=columns,
+            bands=transform.bands,
         )
     if config.labelled < 1:
         galaxies = galaxies.only(labelled_rows(galaxies.ids, config.labelled, config.seed))
@@ -85,12 +86,26 @@ def divide(galaxies: Galaxies, task: Task, seed: int) -> dict[str, Rows]:
     return {name: task.rows[part] for name, part in parts.items()}
 
 
+def first_transform(config: FinetuneConfig) -> EncoderTransform:
+    """What the encoder to start from expects of an image."""
+    if config.weights:
+        return transform_of(
+            load_encoder(config.weights, in_chans=config.in_chans, fits=config.fits)
+        )
+    mean, std = channel_statistics(config.in_chans or 3)
+    return EncoderTransform(config.views.size, 1.0, mean, std, config.fits)
+
+
 def build_model(config: FinetuneConfig, task: Task) -> HeadModel:
     """The encoder to start from, frozen as far as asked, with a new head."""
     untrained = "" if config.weights else "resnet18"
-    encoder = start_encoder(config.encoder or untrained, config.weights, config.views.size)
-    if config.weights is None:
-        attach_transform(encoder, EncoderTransform(config.views.size))
+    encoder = start_encoder(
+        config.encoder or untrained,
+        config.weights,
+        config.views.size,
+        in_chans=config.in_chans,
+        fits=config.fits,
+    )
     transform = transform_of(encoder)
     if config.tune != "head" and transform.size != config.views.size:
         raise ConfigError(

@@ -97,11 +97,21 @@ def _about(config: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         f"  {details['crop_pct']:.2f} of the image, mean {details['mean']}, std {details['std']}",
         f"- Embedding: {config['num_features']} numbers",
     ]
+    if "fits" in notes:
+        lines.append(f"- FITS: {_fits(notes['fits'])}")
     if "weights_licence" in notes:
         lines.append(f"- Licence of the weights: {notes['weights_licence']}")
     if "packed" in notes:
         lines.append(f"- Precision of the file: {_precision(notes['packed'])}")
     return "\n".join(lines)
+
+
+def _fits(held: Mapping[str, Any]) -> str:
+    bands, stretch = ", ".join(held["bands"]) or "all, in order", held["stretch"]
+    settings = ", ".join(f"{name} {value}" for name, value in stretch.items() if name != "kind")
+    hdu = f"HDU {', '.join(held['hdu'])}; " if held["hdu"] else ""
+    unit = f" in {held['unit']}" if held["unit"] else ""
+    return f"{hdu}bands {bands}{unit}; {stretch['kind']} stretch ({settings})"
 
 
 def _precision(packed: Mapping[str, Any]) -> str:

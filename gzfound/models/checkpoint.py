@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from gzfound.data import FitsConfig
 from gzfound.errors import ConfigError, WeightsError
 from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
 from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import Head, new_head
-from gzfound.models.transform import EncoderTransform, attach_transform
+from gzfound.models.transform import (
+    EncoderTransform,
+    attach_transform,
+    channel_statistics,
+)
 from gzfound.weights import FOLDER, find_weights, list_weights
 
 PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -44,6 +50,8 @@ def save_weights(
 
     config = _timm_config(encoder, transform)
     config["gzfound"] = {**metadata, **({"head": head.describe()} if head else {})}
+    if transform.fits != FitsConfig():
+        config["gzfound"]["fits"] = asdict(transform.fits)
     with atomic_directory(directory) as folder:
         save_file(_plain(encoder), folder / "model.safetensors", metadata={"format": "pt"})
         if head is not None:
@@ -53,7 +61,12 @@ def save_weights(
 
 
 def load_encoder(
-    weights: str | Path | None = None, *, device: str = "cpu", crop: float | None = None
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    crop: float | None = None,
+    in_chans: int | None = None,
+    fits: FitsConfig | None = None,
 ) -> nn.Module:
     """Load an encoder in evaluation mode, with its ``transform`` attached.
 
@@ -64,6 +77,9 @@ def load_encoder(
         device: where the encoder lives.
         crop: linear fraction of each image to look at, around its centre, for images whose field
             is wider or narrower than that of the images trained on; by default as in training.
+        in_chans: channels of the encoder, where not those of the weights: timm repeats the filters
+            of the first layer for more, and adds them up for one. To be trained on.
+        fits: what to read of FITS files, and their stretch, in place of that of the weights.
 
     Returns:
         A timm model that maps ``(B, C, H, W)`` to embeddings ``(B, num_features)``; its
@@ -71,16 +87,18 @@ def load_encoder(
 
     Raises:
         WeightsError: the directory is not a weights directory, or the hub cannot be reached.
-        ConfigError: ``crop`` is out of range.
+        ConfigError: ``crop`` or ``in_chans`` is out of range.
     """
     import timm
 
     if crop is not None and not 0 < crop <= 1:
         raise ConfigError(f"crop: {crop} must be above 0 and at most 1")
+    if in_chans is not None and in_chans < 1:
+        raise ConfigError(f"in_chans: {in_chans} must be at least 1")
 
     found = find_weights(weights)
     if isinstance(found, Path):
-        read_config(found)
+        _check_channels(found, read_config(found), in_chans)
         source = f"local-dir:{found}"
     elif timm.is_model(found) or found.startswith("hf-hub:"):
         source = found
@@ -91,11 +109,13 @@ def load_encoder(
             "no 'hf-hub:owner/name' and no timm model"
         )
     try:
-        encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0)
+        adapted: Any = {} if in_chans is None else {"in_chans": in_chans}
+        encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0, **adapted)
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"weights: cannot load {str(found)!r}: {reason}") from error
-    attach_transform(encoder, _transform_of(encoder, crop))
+    transform = _transform_of(encoder, crop, in_chans, _fits_of(found))
+    attach_transform(encoder, transform if fits is None else transform.reading(fits))
     # torch declares every attribute of a module to be a tensor or a module.
     encoder.loaded_from = _name_to_load_again(found)  # type: ignore[assignment]
     return encoder.to(device).eval()
@@ -158,20 +178,38 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def start_encoder(name: str, weights: str | None, image_size: int) -> nn.Module:
+def start_encoder(
+    name: str,
+    weights: str | None,
+    image_size: int,
+    *,
+    in_chans: int | None = None,
+    fits: FitsConfig | None = None,
+) -> nn.Module:
     """The encoder that a recipe starts from: an untrained one, or that of weights.
 
     Args:
         name: timm architecture; with ``weights`` it may be empty.
         weights: what :func:`load_encoder` takes; None is an untrained encoder.
-        image_size: side of the images, for untrained encoders made for one size.
+        image_size: side of the images, for untrained encoders.
+        in_chans: see :func:`load_encoder`; of an untrained encoder, 3 by default.
+        fits: see :func:`load_encoder`.
+
+    Returns:
+        The encoder, in training mode, with a transform.
 
     Raises:
         ConfigError: ``name`` and the architecture of the weights differ.
     """
     if weights is None:
-        return create_encoder(name, image_size=image_size)
-    encoder = load_encoder(weights).train()
+        channels = 3 if in_chans is None else in_chans
+        encoder = create_encoder(name, image_size=image_size, in_chans=channels)
+        mean, std = channel_statistics(channels)
+        attach_transform(
+            encoder, EncoderTransform(image_size, 1.0, mean, std, fits or FitsConfig())
+        )
+        return encoder
+    encoder = load_encoder(weights, in_chans=in_chans, fits=fits).train()
     found = encoder.pretrained_cfg["architecture"]  # type: ignore[index]
     if name and found != name:
         raise ConfigError(f"encoder: {name!r} was asked for, but {weights} holds {found!r}")
@@ -191,8 +229,10 @@ def _plain(module: nn.Module) -> dict[str, Tensor]:
 
 def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, Any]:
     base: Any = encoder.pretrained_cfg
-    kept = ("first_conv", "classifier", "pool_size", "fixed_input_size")
     channels = len(transform.mean)
+    # Told of the first layer, older timm adapts it from three channels, or fills it at random.
+    first = ("first_conv",) if channels == 3 else ()
+    kept = (*first, "classifier", "pool_size", "fixed_input_size")
     return {
         "architecture": base["architecture"],
         "num_classes": 0,
@@ -212,11 +252,46 @@ def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, A
     }
 
 
-def _transform_of(encoder: nn.Module, crop: float | None) -> EncoderTransform:
+def _transform_of(
+    encoder: nn.Module, crop: float | None, in_chans: int | None, fits: FitsConfig
+) -> EncoderTransform:
     found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
+    mean, std = tuple(found["mean"]), tuple(found["std"])
+    mean, std = channel_statistics(len(mean) if in_chans is None else in_chans, mean, std)
     return EncoderTransform(
         size=int(found["input_size"][-1]),
         crop=crop or float(found.get("crop_pct") or 1.0),
-        mean=tuple(found["mean"]),
-        std=tuple(found["std"]),
+        mean=mean,
+        std=std,
+        fits=fits,
     )
+
+
+def _check_channels(path: Path, config: Mapping[str, Any], in_chans: int | None) -> None:
+    held = config.get("pretrained_cfg", {}).get("input_size", [3])[0]
+    if in_chans not in (None, held) and held != 3:
+        raise WeightsError(
+            f"weights: {path} has {held} channels; only those of 3 are adapted to {in_chans}"
+        )
+
+
+def _fits_of(weights: Path | str) -> FitsConfig:
+    """What weights say of FITS; those of the hub say it in their ``config.json`` too.
+
+    Raises:
+        WeightsError: what they say is not understood.
+    """
+    if isinstance(weights, str):
+        if not weights.startswith("hf-hub:"):
+            return FitsConfig()
+        from huggingface_hub import hf_hub_download
+
+        repo, _, revision = weights.removeprefix("hf-hub:").partition("@")
+        path = Path(hf_hub_download(repo, "config.json", revision=revision or None))
+    else:
+        path = weights / "config.json"
+    held = json.loads(path.read_text(encoding="utf-8")).get("gzfound", {}).get("fits")
+    try:
+        return FitsConfig.from_dict(held or {})
+    except ConfigError as error:
+        raise WeightsError(f"weights: {path}: {error}") from error

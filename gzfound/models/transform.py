@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gzfound.data.bands import Bands
 from gzfound.data.decode import square_resize
+from gzfound.data.fits_config import FitsConfig
 from gzfound.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -28,12 +30,23 @@ class EncoderTransform:
         crop: linear fraction of the image kept around its centre before the resize, in (0, 1].
         mean: mean subtracted from each channel, on the scale 0 to 1.
         std: standard deviation that divides each channel, on the scale 0 to 1.
+        fits: which bands of FITS the channels are, and how their fluxes become pixels.
     """
 
     size: int
     crop: float = 1.0
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    fits: FitsConfig = field(default_factory=FitsConfig)
+
+    @property
+    def bands(self) -> Bands:
+        """What becomes of the bands of an image before this."""
+        return Bands(len(self.mean), self.fits)
+
+    def reading(self, fits: FitsConfig) -> EncoderTransform:
+        """This transform with other choices for FITS where ``fits`` makes any."""
+        return replace(self, fits=fits.over(self.fits))
 
     def __call__(self, image: Image | np.ndarray[Any, np.dtype[np.uint8]] | Tensor) -> Tensor:
         """One image to a normalised float tensor of shape ``(C, size, size)``.
@@ -57,6 +70,21 @@ class EncoderTransform:
         """Subtract the mean from images ``(B, C, H, W)`` between 0 and 1, over the deviation."""
         mean = torch.tensor(self.mean, device=images.device)[:, None, None]
         return (images - mean) / torch.tensor(self.std, device=images.device)[:, None, None]
+
+
+def channel_statistics(
+    channels: int, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of other channels: repeated in turn, as timm repeats the filters.
+
+    Of a single one, whose filters timm adds up, they are the averages.
+    """
+    if channels == len(mean):
+        return mean, std
+    if channels == 1:
+        return (float(np.mean(mean)),), (float(np.mean(std)),)
+    turns = -(-channels // len(mean))
+    return (mean * turns)[:channels], (std * turns)[:channels]
 
 
 def attach_transform(encoder: nn.Module, transform: EncoderTransform) -> None:

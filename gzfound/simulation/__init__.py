@@ -12,6 +12,7 @@ from gzfound.lazy import lazy_names
 if TYPE_CHECKING:
     from gzfound.simulation.dataset import read_truth, simulate_dataset
     from gzfound.simulation.latents import Latents
+    from gzfound.simulation.mosaic import simulate_mosaic
     from gzfound.simulation.population import sample_population
     from gzfound.simulation.telescope import Telescope, telescope_for
     from gzfound.simulation.visibility import Visibility, visible
@@ -25,6 +26,7 @@ _HOME = {
     "read_truth": "gzfound.simulation.dataset",
     "sample_population": "gzfound.simulation.population",
     "simulate_dataset": "gzfound.simulation.dataset",
+    "simulate_mosaic": "gzfound.simulation.mosaic",
     "telescope_for": "gzfound.simulation.telescope",
     "visible": "gzfound.simulation.visibility",
     "vote": "gzfound.simulation.volunteers",
@@ -38,6 +40,7 @@ __all__ = [
     "read_truth",
     "sample_population",
     "simulate_dataset",
+    "simulate_mosaic",
     "telescope_for",
     "visible",
     "vote",

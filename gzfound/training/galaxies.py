@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gzfound.data import decoded_images, load_dataset, split_by_id
+from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
+from gzfound.data.bands import RGB
 from gzfound.data.table import shorten
 from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
@@ -68,6 +69,7 @@ def load_galaxies(
     on_error: str = "raise",
     errors_path: Path | None = None,
     columns: Sequence[str] = (),
+    bands: Bands = RGB,
 ) -> Galaxies:
     """Load and decode one split of every source.
 
@@ -80,6 +82,7 @@ def load_galaxies(
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
         errors_path: lists the images left out, one JSON object a line.
         columns: labels to keep beside the votes; a source without one has None.
+        bands: what to make of the bands of each image.
 
     Raises:
         ConfigError: a crop is out of range, or there are not as many as sources.
@@ -93,7 +96,7 @@ def load_galaxies(
     }
     datasets = [load_dataset(source, config, split, **skipped) for source in sources]
     cropped = zip(datasets, crop_of_each(crop, sources), strict=True)
-    decoded = [decoded_images(d, size, crop=part, **skipped) for d, part in cropped]
+    decoded = [decoded_images(d, size, crop=part, bands=bands, **skipped) for d, part in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
     check_columns(names, columns, split)
     try:

@@ -19,6 +19,7 @@ from accelerate.utils import (
 )
 
 from gzfound.allocator import keep_freed_memory
+from gzfound.data import FitsConfig
 from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
 from gzfound.models.precision import (
@@ -61,6 +62,8 @@ class RunConfig:
         split: split to train on.
         labelled: share of its galaxies whose labels are learned, the same ones in every recipe.
         image_size: side in pixels at which images are decoded and kept for training.
+        in_chans: channels of the encoder, where not those of the weights, or 3 without any.
+        fits: what to read of FITS files, and their stretch, where not those of the weights.
         optim: optimiser and learning rate.
         epochs: passes over the galaxies.
         batch_size: galaxies a batch, over all processes together.
@@ -80,6 +83,8 @@ class RunConfig:
     split: str = "train"
     labelled: float = 1.0
     image_size: int = 128
+    in_chans: int | None = None
+    fits: FitsConfig = field(default_factory=FitsConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     epochs: int = 100
     batch_size: int = 256
@@ -95,6 +100,8 @@ class RunConfig:
         for name in ("epochs", "batch_size", "accumulate", "image_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
+        if self.in_chans is not None and self.in_chans < 1:
+            raise ConfigError(f"in_chans: {self.in_chans} must be at least 1")
         if not 0 < self.labelled <= 1:
             raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
         trackers = [kind.value for kind in LoggerType]

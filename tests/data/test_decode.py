@@ -118,7 +118,7 @@ def broken_images(jpeg: bytes, png: bytes) -> dict[str, tuple[bytes, str]]:
         "half a PNG": (png[: len(png) // 2], "damaged or truncated ("),
         "PNG with a wrong byte": (png[:200] + b"\0\1\2" + png[203:], "damaged or truncated ("),
         "a web page": (b"<html>404</html>", "not an image, or damaged from the start"),
-        "FITS": (b"SIMPLE  =                    T", "FITS is not read yet; convert to JPEG or PNG"),
+        "FITS": (b"SIMPLE  =                    T", "FITS holds fluxes, not pixels"),
         "32-bit floats": (
             encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
             "32-bit pixels have no set black and white; convert to 8 or 16 bits",
@@ -204,5 +204,5 @@ def test_real_jpegs_equal_pil(real_data: Path) -> None:
 
 def test_real_fits_are_refused(real_data: Path) -> None:
     path = next(path for path in (real_data / "fits").rglob("*.fits"))
-    with pytest.raises(ImageError, match="FITS is not read yet"):
+    with pytest.raises(ImageError, match="FITS holds fluxes, not pixels"):
         decode_image(path.read_bytes(), path.name)

@@ -92,7 +92,7 @@ def test_a_slow_consumer_does_not_fill_memory(
         started.append(name)
         return real(data, name)
 
-    monkeypatch.setattr("gzfound.data.read.decode_image", counting)
+    monkeypatch.setattr("gzfound.data.bands.decode_image", counting)
     reader = read_images(galaxies, 16, batch_size=1, threads=4)
     next(reader)
     reader.close()
