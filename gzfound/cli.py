@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 
+REFUSED = 3
+"""Exit status of a build that left something out."""
+
 
 def simulate(
     output: Annotated[Path, tyro.conf.Positional],
@@ -49,6 +52,51 @@ def simulate(
             progress=lambda done: bar.advance(task, done),
         )
     _say(f"{galaxies} galaxies: {output}")
+
+
+def build(
+    table: Annotated[Path, tyro.conf.Positional],
+    campaign: str,
+    output: Path,
+    images: Annotated[Path | None, tyro.conf.Positional] = None,
+    id_column: str | None = None,
+    votes: bool = True,
+    excess: int = 0,
+    licence: str | None = None,
+) -> None:
+    """Turn a released table and a folder of images into a dataset in the layout of the hub.
+
+    The status is 0 if every row was taken, 3 if some were refused; they are listed beside the
+    output.
+
+    Args:
+        table: CSV or Parquet with a row a galaxy.
+        campaign: whose votes they are, such as gz2 (gzfound trees lists them).
+        output: directory to write; it must not exist yet.
+        images: folder of their images; without it the dataset holds the votes alone.
+        id_column: column that names the galaxies; by default one of the usual names.
+        votes: whether the table has any; without, its other columns alone are kept.
+        excess: votes by which a question may outnumber the answers that lead to it.
+        licence: as the hub names it; by default that of Galaxy Zoo.
+    """
+    from gzfound.data.build import build_dataset
+    from gzfound.data.card import GALAXY_ZOO_LICENCE
+
+    with _progress("building") as (bar, task):
+        report = build_dataset(
+            table,
+            images,
+            campaign=campaign,
+            output=output,
+            id_column=id_column,
+            votes=votes,
+            excess=excess,
+            licence=licence or GALAXY_ZOO_LICENCE,
+            progress=lambda done, rows: bar.update(task, completed=done, total=rows),
+        )
+    _say(f"{report}")
+    if report.reasons:
+        raise SystemExit(REFUSED)
 
 
 def embed(
@@ -207,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         _say(f"gzfound {gzfound.__version__}")
         return
-    commands: list[Callable[..., None]] = [simulate, embed, predict, trees, weights, push]
+    commands: list[Callable[..., None]] = [simulate, build, embed, predict, trees, weights, push]
     with one_line_usage():
         command = tyro.extras.subcommand_cli_from_dict(
             {command.__name__: _later(command) for command in commands},

@@ -111,7 +111,7 @@ def _with_table(
 
 def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) -> list[Match]:
     """Row and image of each row whose image is there."""
-    index = _index(images)
+    index = index_images(images)
     matches, missing = [], []
     for row, name in enumerate(table.names):
         key = PurePath(name)
@@ -136,7 +136,7 @@ def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) ->
     return matches
 
 
-def _index(images: list[str]) -> dict[str, list[str]]:
+def index_images(images: list[str]) -> dict[str, list[str]]:
     """Images by everything a table may call them; a full relative path wins over the rest."""
     index: dict[str, list[str]] = defaultdict(list)
     for path in images:

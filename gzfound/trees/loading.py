@@ -45,6 +45,11 @@ def campaigns_of(name: str) -> tuple[str, ...]:
     return tuple(campaign for member in members for campaign in campaigns_of(member))
 
 
+def tree_title(name: str) -> str:
+    """The full name of a campaign, such as ``"Galaxy Zoo 2"``."""
+    return str(_read(name)["title"])
+
+
 @cache
 def _load(name: str) -> DecisionTree:
     if campaigns_of(name) != (name,):
