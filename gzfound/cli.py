@@ -29,6 +29,7 @@ def simulate(
     image_size: int = 128,
     seed: int = 0,
     campaign: str = "gz_hubble",
+    population: str | None = None,
 ) -> None:
     """Write simulated galaxies with simulated volunteers, in the layout of the Hugging Face hub.
 
@@ -38,6 +39,7 @@ def simulate(
         image_size: side of the images in pixels.
         seed: of every random draw.
         campaign: whose telescope and decision tree to imitate.
+        population: campaign whose galaxies to look at, if not its own.
     """
     from gzfound.simulation import simulate_dataset
 
@@ -49,6 +51,7 @@ def simulate(
             image_size=image_size,
             seed=seed,
             campaign=campaign,
+            population=population,
             progress=lambda done: bar.advance(task, done),
         )
     _say(f"{galaxies} galaxies: {output}")

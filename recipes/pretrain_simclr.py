@@ -28,6 +28,7 @@ from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
 from gzfound.training.galaxies import (
     Galaxies,
+    campaign_numbers,
     crop_of_each,
     known_tree,
     labelled_rows,
@@ -148,6 +149,7 @@ def pretrain(config: PretrainConfig) -> None:
             crop=crops,
             on_error=config.on_error,
             errors_path=folder / "errors.jsonl",
+            held_out_campaign=config.held_out_campaign,
         )
     arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
     tree: DecisionTree | None = None
@@ -158,7 +160,10 @@ def pretrain(config: PretrainConfig) -> None:
     encoder.transform = transform
     model = build_model(encoder, config, tree)
     augment = Augment(config.views, transform, config.seed, views=2)
-    order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
+    groups = campaign_numbers(galaxies) if config.balance else None
+    order = batch_order(
+        np.arange(len(galaxies)), config.batch_size, config.seed, accelerator, groups
+    )
     trained = train(
         Run(folder, config.epochs, config.optim, config.resume),
         accelerator,

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from gzfound.trees.loading import campaigns_of
+
 GALAXY_ZOO_LICENCE = "cc-by-nc-sa-4.0"
 GALAXY_ZOO_REQUEST = (
     "Galaxy Zoo requires that **all models trained on its datasets be released as source code "
@@ -170,6 +172,12 @@ def render_card(card: DatasetCard, matter: Mapping[str, Any]) -> str:
         entries = "\n\n".join(card.citations)
         parts.append(f"## Citations\n\n```bibtex\n{entries}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def citations_of(campaign: str) -> tuple[str, ...]:
+    """The papers to cite for the votes of a campaign, or of each campaign of a union."""
+    keys = ["gz_evo", campaign, *campaigns_of(campaign)]
+    return tuple(dict.fromkeys(CITATIONS[key] for key in keys if key in CITATIONS))
 
 
 def licence_of(source: str | Path) -> str:
