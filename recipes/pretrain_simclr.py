@@ -76,7 +76,7 @@ class Watch:
     """Watches the embedding of some galaxies: its rank, and what its neighbours know of votes."""
 
     def __init__(self, galaxies: Galaxies, count: int) -> None:
-        rows = slice(0, count)
+        rows = watched_rows(galaxies, count)
         self.images = galaxies.images[rows]
         self.tree = galaxies.tree
         self.votes = None if galaxies.votes is None else galaxies.votes[rows]
@@ -89,6 +89,14 @@ class Watch:
         if self.tree is not None and self.votes is not None:
             metrics["knn_r2"] = knn_score(embeddings, self.votes, self.tree)
         return {name: value for name, value in metrics.items() if np.isfinite(value)}
+
+
+def watched_rows(galaxies: Galaxies, count: int) -> npt.NDArray[np.int64]:
+    """The first galaxies of each campaign, as many of each as make up ``count``."""
+    numbers = campaign_numbers(galaxies)
+    each = -(-count // (numbers.max() + 1))
+    parts = [np.flatnonzero(numbers == campaign)[:each] for campaign in np.unique(numbers)]
+    return np.sort(np.concatenate(parts))[:count]
 
 
 def learned_votes(

@@ -94,8 +94,8 @@ def load_sample(
         ConfigError: no galaxy is of the campaign.
         DataError: there is no such column, or a galaxy is in the test split and in another.
     """
-    sources = names_in(config.data)
-    source = sources if len(sources) > 1 else config.data
+    named = names_in(config.data)
+    source = named if len(named) > 1 else config.data
     splits: dict[str, Dataset] = dict(load_dataset(source, config.data_config))
     if campaign:
         splits = {name: part for name, part in _only(splits, config.data, campaign).items() if part}

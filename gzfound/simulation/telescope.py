@@ -47,6 +47,8 @@ class Telescope:
     """Smallest and largest side of a cutout, arcseconds."""
     neighbour_density: float
     """Other objects to be seen per square arcsecond."""
+    sky: Telescope | None = None
+    """Whose cutouts and neighbours these are, if not its own."""
 
     def signal_to_noise(
         self, magnitude: npt.NDArray[np.float64], effective_radius: npt.NDArray[np.float64]
@@ -79,19 +81,19 @@ def telescope_for(campaign: str, population: str | None = None) -> Telescope:
 
     Args:
         campaign: the telescope's.
-        population: campaign whose galaxies it looks at, if another: then the cutouts have the size
-            that they have there, with as many neighbours.
+        population: campaign whose galaxies it looks at, if another: then cutouts and neighbours
+            are those of that one.
 
     Raises:
         ConfigError: no telescope is described for a campaign.
     """
     content = _described(campaign)
-    shape = content if population is None else _described(population)
-    values: dict[str, Any] = {
-        each.name: shape[each.name] if each.name in _OF_THE_SKY else content[each.name]
-        for each in fields(Telescope)
-    }
-    return Telescope(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+    names = [each.name for each in fields(Telescope) if each.name != "sky"]
+    values: dict[str, Any] = {name: content[name] for name in names}
+    for name in ("bands", "band_noise", "field_limits"):
+        values[name] = tuple(values[name])
+    sky = None if population is None else telescope_for(population)
+    return Telescope(**values, sky=sky)
 
 
 def selection_of(campaign: str) -> Selection:
@@ -107,9 +109,6 @@ def sources_of(campaign: str) -> dict[str, str]:
 def list_telescopes() -> tuple[str, ...]:
     """The campaigns that can be simulated."""
     return tuple(_read())
-
-
-_OF_THE_SKY = ("field_radii", "field_limits", "neighbour_density")
 
 
 def _described(campaign: str) -> dict[str, Any]:

@@ -142,7 +142,9 @@ def _rows_without(named: Sequence[list[str]], campaign: str) -> list[Rows]:
 
 
 def campaign_numbers(galaxies: Galaxies) -> Rows:
-    """The number of the campaign of each galaxy, ``(N,)``, for batches that balance them."""
+    """The number of the campaign of each galaxy, ``(N,)``; 0 for all where they are not known."""
+    if not galaxies.campaigns:
+        return np.zeros(len(galaxies), np.int64)
     return np.unique(np.array(galaxies.campaigns, dtype=np.str_), return_inverse=True)[1]
 
 

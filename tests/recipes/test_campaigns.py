@@ -29,9 +29,9 @@ HELD_OUT = ["--held-out-campaign", "gz_h2o"]
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """60 galaxies of GZ2, 40 of Cosmic Dawn and 30 of UKIDSS, at 32 pixels."""
+    """60 galaxies of GZ2, 40 of Cosmic Dawn and 80 of UKIDSS, at 32 pixels."""
     folder = tmp_path_factory.mktemp("campaigns")
-    sizes = {"gz2": 60, "gz_h2o": 40, "gz_ukidss": 30}
+    sizes = {"gz2": 60, "gz_h2o": 40, "gz_ukidss": 80}
     for campaign, galaxies in sizes.items():
         options: Any = {"image_size": 32, "seed": 2, "threads": 1}
         simulate_dataset(folder / campaign, galaxies=galaxies, campaign=campaign, **options)
@@ -112,7 +112,7 @@ def test_all_but_one_and_a_probe_on_that_one(
         suffixes = {name.rsplit("-", 1)[1] for name in head.tree.slices}
         assert suffixes == {"gz2", "ukidss"}
     targets = {row["target"] for row in json.loads((tuned / "metrics.json").read_text())["rows"]}
-    assert mean_of("gz2") in targets or len(targets) == 1
+    assert {mean_of("gz2"), mean_of("gz_ukidss"), MEAN} <= targets
     output = tmp_path / "probe.json"
     probe.main(
         [

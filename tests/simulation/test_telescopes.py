@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gzfound.errors import ConfigError
-from gzfound.simulation import read_truth, render, sample_population, simulate_dataset
+from gzfound.simulation import read_truth, sample_population, simulate_dataset
 from gzfound.simulation.latents import GALAXY
 from gzfound.simulation.population import seen_with
+from gzfound.simulation.render import render
 from gzfound.simulation.telescope import (
     list_telescopes,
     selection_of,
