@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gzfound import load_dataset, load_tree
+from gzfound import load_dataset, load_encoder, load_tree
 from gzfound.evaluation.scores import mean_of
 from gzfound.evaluation.table import MEAN
 from gzfound.models.checkpoint import load_head, read_config
 from gzfound.simulation import simulate_dataset
 from gzfound.training.galaxies import campaign_numbers, load_galaxies
+from gzfound.training.run import batch_order
 
 SMALL = [
     *("--views.size", "24", "--image-size", "32", "--epochs", "1", "--batch-size", "16"),
@@ -82,16 +83,37 @@ def test_a_held_out_campaign_leaves_nothing_behind(sources: list[str]) -> None:
         galaxies_of(sources[:1], held_out_campaign="gz2")
 
 
+def test_each_campaign_is_watched(sources: list[str], recipe: Callable[[str], ModuleType]) -> None:
+    """Nine galaxies are the first three of each, wherever they are."""
+    found = galaxies_of(sources)
+    rows = recipe("pretrain_simclr").watched_rows(found, 9)
+    assert [found.campaigns[row] for row in rows] == ["gz2"] * 3 + ["gz_h2o"] * 3 + [
+        "gz_ukidss"
+    ] * 3
+    assert rows[0] == 0
+
+
 def test_all_but_one_and_a_probe_on_that_one(
     sources: list[str],
     recipe: Callable[[str], ModuleType],
     probe: ModuleType,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Hybrid pretraining, fine-tuning and the probe; scores of each campaign and of all."""
+    balanced: list[list[int]] = []
+
+    def spy(rows: Any, size: int, seed: int, accelerator: Any, groups: Any) -> Any:
+        assert len(groups) == len(rows)
+        balanced.append(sorted(set(groups.tolist())))
+        return batch_order(rows, size, seed, accelerator, groups)
+
+    pretrain = recipe("pretrain_simclr")
+    monkeypatch.setattr(pretrain, "batch_order", spy)
+    monkeypatch.setattr("gzfound.finetuning.stages.batch_order", spy)
     data = ["--data", *sources]
     pretrained, tuned = tmp_path / "simclr", tmp_path / "tree"
-    recipe("pretrain_simclr").main(
+    pretrain.main(
         [
             *(*SMALL, *data, *HELD_OUT, "--balance", "--encoder", "test_resnet"),
             *("--supervised-weight", "0.1", "--output", str(pretrained)),
@@ -103,11 +125,10 @@ def test_all_but_one_and_a_probe_on_that_one(
             *("--head-epochs", "1", "--min-votes", "1", "--output", str(tuned)),
         ]
     )
+    assert balanced == [[0, 1]] * 3, "pretraining, the head alone, the head and the encoder"
     for folder in (pretrained, tuned):
         saved = read_config(folder / "weights")["gzfound"]
         assert saved["config"]["held_out_campaign"] == "gz_h2o"
-        from gzfound import load_encoder
-
         head: Any = load_head(folder / "weights", load_encoder(folder / "weights"))
         suffixes = {name.rsplit("-", 1)[1] for name in head.tree.slices}
         assert suffixes == {"gz2", "ukidss"}
