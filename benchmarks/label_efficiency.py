@@ -24,10 +24,9 @@ from gzfound.evaluation.methods import (
     chosen_baselines,
     load_encoders,
     method_embeddings,
-    names_in,
 )
 from gzfound.evaluation.results import write_results
-from gzfound.evaluation.sample import load_sample, vote_task
+from gzfound.evaluation.sample import load_sample, names_in, vote_task
 from gzfound.evaluation.table import MEAN
 from gzfound.files import write_text
 from gzfound.models import transform_of

@@ -2,6 +2,7 @@
 
 python benchmarks/linear_probe.py --weights W --data D --questions Q1,Q2 --output R.json
 python benchmarks/linear_probe.py --weights W --data D --target COLUMN --output R.json
+python benchmarks/linear_probe.py --weights W --data D1,D2 --held-out-campaign C --questions all ...
 python benchmarks/linear_probe.py --weights W --also W2,resnet18.a1_in1k --baselines morphology ...
 """
 
@@ -27,10 +28,9 @@ from gzfound.evaluation.methods import (
     chosen_baselines,
     load_encoders,
     method_embeddings,
-    names_in,
 )
 from gzfound.evaluation.results import write_results
-from gzfound.evaluation.sample import Sample, load_sample, vote_task
+from gzfound.evaluation.sample import Sample, load_sample, names_in, vote_task
 from gzfound.models import transform_of
 from gzfound.training.config import parse_config
 
@@ -47,6 +47,7 @@ class ProbeConfig(MethodConfig):
         folds: of the cross-validation of a target in data without a test split.
         min_votes: fewest votes on a question for a galaxy to count in the errors.
         resamples: of the bootstrap.
+        held_out_campaign: probe the galaxies and questions of this campaign alone.
     """
 
     output: str = ""
@@ -56,13 +57,14 @@ class ProbeConfig(MethodConfig):
     folds: int = 5
     min_votes: int = 20
     resamples: int = 1000
+    held_out_campaign: str = ""
 
 
 def probe_questions(
     config: ProbeConfig, sample: Sample, embeddings: dict[str, EmbeddingOf], constant: bool
 ) -> dict[str, Any]:
     """Probe vote counts, on the test split of the data or on one galaxy in five."""
-    task = vote_task(sample, config.seed)
+    task = vote_task(sample, config.seed, config.held_out_campaign)
     chosen = names_in(config.questions)
     results = probe_table(
         embeddings,
@@ -120,7 +122,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     baselines, encoders = chosen_baselines(config.baselines), load_encoders(config)
     transform = transform_of(encoders[EMBEDDING])
     sample = load_sample(
-        config, transform.size, transform.crop, target=config.target, bands=transform.bands
+        config,
+        transform.size,
+        transform.crop,
+        target=config.target,
+        campaign=config.held_out_campaign,
+        bands=transform.bands,
     )
     embeddings = method_embeddings(config, encoders, sample, baselines)
     probe = probe_target if config.target else probe_questions

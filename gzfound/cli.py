@@ -19,6 +19,9 @@ from gzfound.terminal import say as _say
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 
+REFUSED = 3
+"""Exit status of a build that left something out."""
+
 
 def simulate(
     output: Annotated[Path, tyro.conf.Positional],
@@ -26,6 +29,7 @@ def simulate(
     image_size: int = 128,
     seed: int = 0,
     campaign: str = "gz_hubble",
+    population: str | None = None,
 ) -> None:
     """Write simulated galaxies with simulated volunteers, in the layout of the Hugging Face hub.
 
@@ -35,6 +39,7 @@ def simulate(
         image_size: side of the images in pixels.
         seed: of every random draw.
         campaign: whose telescope and decision tree to imitate.
+        population: campaign whose galaxies to look at, if not its own.
     """
     from gzfound.simulation import simulate_dataset
 
@@ -46,9 +51,55 @@ def simulate(
             image_size=image_size,
             seed=seed,
             campaign=campaign,
+            population=population,
             progress=lambda done: bar.advance(task, done),
         )
     _say(f"{galaxies} galaxies: {output}")
+
+
+def build(
+    table: Annotated[Path, tyro.conf.Positional],
+    campaign: str,
+    output: Path,
+    images: Annotated[Path | None, tyro.conf.Positional] = None,
+    id_column: str | None = None,
+    votes: bool = True,
+    excess: int = 0,
+    licence: str | None = None,
+) -> None:
+    """Turn a released table and a folder of images into a dataset in the layout of the hub.
+
+    The status is 0 if every row was taken, 3 if some were refused; they are listed beside the
+    output.
+
+    Args:
+        table: CSV or Parquet with a row a galaxy.
+        campaign: whose votes they are, such as gz2 (gzfound trees lists them).
+        output: directory to write; it must not exist yet.
+        images: folder of their images; without it the dataset holds the votes alone.
+        id_column: column that names the galaxies; by default one of the usual names.
+        votes: whether the table has any; without, its other columns alone are kept.
+        excess: votes by which a question may outnumber the answers that lead to it.
+        licence: as the hub names it; by default that of Galaxy Zoo.
+    """
+    from gzfound.data.build import build_dataset
+    from gzfound.data.card import GALAXY_ZOO_LICENCE
+
+    with _progress("building") as (bar, task):
+        report = build_dataset(
+            table,
+            images,
+            campaign=campaign,
+            output=output,
+            id_column=id_column,
+            votes=votes,
+            excess=excess,
+            licence=licence or GALAXY_ZOO_LICENCE,
+            progress=lambda done, rows: bar.update(task, completed=done, total=rows),
+        )
+    _say(f"{report}")
+    if report.reasons:
+        raise SystemExit(REFUSED)
 
 
 def embed(
@@ -236,6 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     commands: list[Callable[..., None]] = [
         simulate,
+        build,
         cutouts,
         embed,
         predict,

@@ -79,19 +79,19 @@ def votes_to_columns(
     raise DataError(f"{_count_problems(array, tree)[0]}; {_ALLOWED}")
 
 
-def check_votes(votes: npt.NDArray[Any], tree: DecisionTree) -> list[VoteProblem]:
+def check_votes(votes: npt.NDArray[Any], tree: DecisionTree, excess: int = 0) -> list[VoteProblem]:
     """Everything that is wrong with ``votes`` ``(N, A)``, by row; empty when all is well.
 
     Reports counts that are negative, fractional, missing, too large or not numbers, and, in
-    rows without those, questions with more votes than the answers that lead to them. Real
-    tables have a few of the latter (see docs/trees.md). Raises ``DataError`` only for a shape
-    that does not fit the tree.
+    rows without those, questions with more votes than the answers that lead to them: by more
+    than ``excess``, since real tables have a few of them (see docs/trees.md). Raises
+    ``DataError`` only for a shape that does not fit the tree.
     """
     array = _as_votes(votes, tree)
     problems = _count_problems(array, tree)
     usable = ~_unusable(array).any(axis=1)
     rows = np.flatnonzero(usable)
-    problems += _excess_problems(array[usable].astype(np.int64), rows, tree)
+    problems += _excess_problems(array[usable].astype(np.int64), rows, tree, excess)
     return sorted(problems, key=lambda problem: problem.row)
 
 
@@ -183,7 +183,7 @@ def _count_problems(votes: npt.NDArray[Any], tree: DecisionTree) -> list[VotePro
 
 
 def _excess_problems(
-    votes: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], tree: DecisionTree
+    votes: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], tree: DecisionTree, excess: int
 ) -> list[VoteProblem]:
     """Questions with more votes than their parent answers; ``rows`` numbers the galaxies."""
     position = {column: index for index, column in enumerate(tree.columns)}
@@ -193,7 +193,7 @@ def _excess_problems(
         if not question.asked_after:
             continue
         arriving = votes[:, [position[column] for column in question.asked_after]].sum(axis=1)
-        for row in np.flatnonzero(totals[:, number] > arriving):
+        for row in np.flatnonzero(totals[:, number] > arriving + excess):
             total, limit = int(totals[row, number]), int(arriving[row])
             reason = f"more than the {limit} votes of the answers that lead to this question"
             problems.append(VoteProblem(int(rows[row]), question.name, total, reason))

@@ -28,6 +28,7 @@ from gzfound.training.batches import Batch
 from gzfound.training.config import parse_config
 from gzfound.training.galaxies import (
     Galaxies,
+    campaign_numbers,
     crop_of_each,
     known_tree,
     labelled_rows,
@@ -75,7 +76,7 @@ class Watch:
     """Watches the embedding of some galaxies: its rank, and what its neighbours know of votes."""
 
     def __init__(self, galaxies: Galaxies, count: int) -> None:
-        rows = slice(0, count)
+        rows = watched_rows(galaxies, count)
         self.images = galaxies.images[rows]
         self.tree = galaxies.tree
         self.votes = None if galaxies.votes is None else galaxies.votes[rows]
@@ -88,6 +89,14 @@ class Watch:
         if self.tree is not None and self.votes is not None:
             metrics["knn_r2"] = knn_score(embeddings, self.votes, self.tree)
         return {name: value for name, value in metrics.items() if np.isfinite(value)}
+
+
+def watched_rows(galaxies: Galaxies, count: int) -> npt.NDArray[np.int64]:
+    """The first galaxies of each campaign, as many of each as make up ``count``."""
+    numbers = campaign_numbers(galaxies)
+    each = -(-count // (numbers.max() + 1))
+    parts = [np.flatnonzero(numbers == campaign)[:each] for campaign in np.unique(numbers)]
+    return np.sort(np.concatenate(parts))[:count]
 
 
 def learned_votes(
@@ -158,6 +167,7 @@ def pretrain(config: PretrainConfig) -> None:
             on_error=config.on_error,
             errors_path=errors_file(accelerator, folder),
             bands=transform.bands,
+            held_out_campaign=config.held_out_campaign,
         )
     arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
     tree: DecisionTree | None = None
@@ -165,7 +175,10 @@ def pretrain(config: PretrainConfig) -> None:
         tree, arrays["votes"] = learned_votes(galaxies, config)
     model = build_model(encoder, config, tree)
     augment = Augment(config.views, transform, config.seed, views=2)
-    order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
+    groups = campaign_numbers(galaxies) if config.balance else None
+    order = batch_order(
+        np.arange(len(galaxies)), config.batch_size, config.seed, accelerator, groups
+    )
     trained = train(
         Run(
             folder,

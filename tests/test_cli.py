@@ -63,7 +63,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert caught.value.code == 0
         shown = capsys.readouterr().out
         assert all(
-            name in shown for name in ("simulate", "embed", "predict", "trees", "weights", "push")
+            name in shown
+            for name in ("simulate", "build", "embed", "predict", "trees", "weights", "push")
         )
         assert all(name in shown for name in ("neighbours", "index", "anomalies"))
 

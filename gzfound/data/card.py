@@ -13,11 +13,21 @@ from typing import Any
 
 import yaml
 
+from gzfound.trees.loading import campaigns_of
+
 GALAXY_ZOO_LICENCE = "cc-by-nc-sa-4.0"
 GALAXY_ZOO_REQUEST = (
     "Galaxy Zoo requires that **all models trained on its datasets be released as source code "
     "by publication**."
 )
+
+_DECALS = """@article{2022MNRAS.509.3966W,
+  author = {Walmsley, Mike and Lintott, Chris and Géron, Tobias and others},
+  title = {Galaxy Zoo DECaLS: Detailed visual morphology measurements from volunteers and deep
+           learning for 314 000 galaxies},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  year = {2022}, volume = {509}, number = {3}, pages = {3966-3988}, doi = {10.1093/mnras/stab2093}
+}"""
 
 CITATIONS: Mapping[str, str] = {
     "gz_evo": """@misc{walmsley2024scaling,
@@ -37,6 +47,22 @@ CITATIONS: Mapping[str, str] = {
            Sloan Digital Sky Survey},
   journal = {Monthly Notices of the Royal Astronomical Society},
   year = {2013}, volume = {435}, number = {4}, pages = {2835-2860}, doi = {10.1093/mnras/stt1458}
+}""",
+    "gz_candels": """@article{2017MNRAS.464.4420S,
+  author = {Simmons, B. D. and Lintott, Chris and Willett, Kyle W. and others},
+  title = {Galaxy Zoo: quantitative visual morphological classifications for 48 000 galaxies from
+           CANDELS},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  year = {2017}, volume = {464}, number = {4}, pages = {4420-4447}, doi = {10.1093/mnras/stw2587}
+}""",
+    "gz_desi_dr12": _DECALS,
+    "gz_desi_dr5": _DECALS,
+    "gz_desi_dr8": """@article{2023MNRAS.526.4768W,
+  author = {Walmsley, Mike and Géron, Tobias and Kruk, Sandor and others},
+  title = {Galaxy Zoo DESI: Detailed morphology measurements for 8.7M galaxies in the DESI Legacy
+           Imaging Surveys},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  year = {2023}, volume = {526}, number = {3}, pages = {4768-4786}, doi = {10.1093/mnras/stad2919}
 }""",
 }
 
@@ -146,6 +172,12 @@ def render_card(card: DatasetCard, matter: Mapping[str, Any]) -> str:
         entries = "\n\n".join(card.citations)
         parts.append(f"## Citations\n\n```bibtex\n{entries}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def citations_of(campaign: str) -> tuple[str, ...]:
+    """The papers to cite for the votes of a campaign, or of each campaign of a union."""
+    keys = ["gz_evo", campaign, *campaigns_of(campaign)]
+    return tuple(dict.fromkeys(CITATIONS[key] for key in keys if key in CITATIONS))
 
 
 def licence_of(source: str | Path) -> str:

@@ -127,7 +127,7 @@ def _with_table(
 def _with_parts(
     folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
 ) -> dict[str, Any]:
-    columns, rows = galaxies_of_table(folder, _index(images), table, bad)
+    columns, rows = galaxies_of_table(folder, index_images(images), table, bad)
     if not leave_out_others:
         root = folder.absolute()
         used = {Path(part["path"]) for parts in columns["fits_files"] for part in parts}
@@ -146,7 +146,7 @@ def _labels(table: LabelTable, rows: list[int]) -> dict[str, Any]:
 
 def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) -> list[Match]:
     """Row and image of each row whose image is there."""
-    index = _index(images)
+    index = index_images(images)
     matches, missing = [], []
     for row, name in enumerate(table.names):
         key = PurePath(name)
@@ -171,7 +171,7 @@ def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) ->
     return matches
 
 
-def _index(images: list[str]) -> dict[str, list[str]]:
+def index_images(images: list[str]) -> dict[str, list[str]]:
     """Images by everything a table may call them; a full relative path wins over the rest."""
     index: dict[str, list[str]] = defaultdict(list)
     for path in images:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def load_dataset(
-    source: str | Path,
+    source: str | Path | Sequence[str | Path],
     config: str | None = None,
     split: str | None = None,
     *,
@@ -36,6 +36,8 @@ def load_dataset(
             (``README.md``, ``data/train-*.parquet``); a folder of images, flat or nested; a
             CSV or Parquet table of image files, which then says which images are loaded; or, for
             galaxies with a FITS file a band, a pattern such as ``cutouts/{id}_{band}.fits``.
+            Several become one dataset: the union of their columns, votes zero where a question was
+            not asked, and a column ``dataset_name``.
         config: configuration of a hub dataset or directory, such as ``tiny``.
         split: one split, or a slice of one such as ``train[:100]``. A folder has one: ``train``.
         table: for a folder of images, its table of labels: ``auto`` takes the only CSV or Parquet
@@ -49,8 +51,12 @@ def load_dataset(
         ``image`` is a ``datasets.Image``, column ``id_str`` holds unique strings.
 
     Raises:
-        DataError: the source cannot be found, reached or understood.
+        DataError: the source cannot be found, reached or understood; or several have a galaxy of
+            the same ``id_str``.
     """
+    if not isinstance(source, str | Path):
+        options: Any = {"table": table, "on_error": on_error, "errors_path": errors_path}
+        return _load_several([str(each) for each in source], config, split, options)
     bad = BadInput(on_error, errors_path)
     path = Path(source).expanduser()
     if is_pattern(str(source)):
@@ -64,6 +70,27 @@ def load_dataset(
     if not _HUB_NAME.fullmatch(str(source)):
         raise DataError(f"{source}: no such folder or table, nor a hub name such as owner/name")
     return _load_published(str(source), str(source), config, split)
+
+
+def _load_several(
+    sources: Sequence[str], config: str | None, split: str | None, options: Any
+) -> Dataset | DatasetDict:
+    import datasets
+
+    from gzfound.data.union import unite
+
+    if not sources:
+        raise DataError("data: name at least one dataset")
+    loaded = [(source, load_dataset(source, config, split, **options)) for source in sources]
+    if split is not None:
+        return unite(loaded)
+    splits = dict.fromkeys(name for _, parts in loaded for name in parts)
+    return datasets.DatasetDict(
+        {
+            name: unite([(source, parts[name]) for source, parts in loaded if name in parts])
+            for name in splits
+        }
+    )
 
 
 def is_hub_layout(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from gzfound.files import atomic_directory, write_text
 
 FOLDERS: Mapping[str, str] = {"default": "data", "tiny": "tiny"}
 
-_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 
 Batch: TypeAlias = Mapping[str, Any] | pa.Table
 
@@ -83,7 +83,7 @@ class DatasetWriter:
 
     def __init__(self, folder: Path, card: DatasetCard, splits: Sequence[str]) -> None:
         self.folder = folder
-        self._card = card
+        self.card = card
         self._splits = tuple(splits)
         self._schemas: dict[str, pa.Schema] = {}
         self._sinks: dict[tuple[str, str], ParquetShards | OneInAHundred] = {}
@@ -100,7 +100,7 @@ class DatasetWriter:
             self._open(_infer_schema(batch))
         table = _to_table(batch, self._schemas["default"])
         self._sinks["default", split].add(table)
-        name = pa.array([self._card.name] * len(table), pa.string())
+        name = pa.array([self.card.name] * len(table), pa.string())
         self._sinks["tiny", split].add(table.add_column(2, "dataset_name", name))
 
     def _open(self, schema: pa.Schema) -> None:
@@ -122,8 +122,8 @@ class DatasetWriter:
             if size.rows:
                 sizes[config][split] = size
         features = {config: _hub_types(schema) for config, schema in self._schemas.items()}
-        matter = front_matter(self._card, FOLDERS, features, sizes)
-        write_text(self.folder / "README.md", render_card(self._card, matter))
+        matter = front_matter(self.card, FOLDERS, features, sizes)
+        write_text(self.folder / "README.md", render_card(self.card, matter))
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -150,7 +150,7 @@ def _infer_schema(batch: Batch) -> pa.Schema:
             raise DataError(f"column '{required}' is missing: found {', '.join(names) or 'none'}")
     rest = [name for name in names if name not in ("image", "id_str")]
     fields = [(name, _array(batch[name]).type) for name in rest]
-    return _with_metadata(pa.schema([("image", _IMAGE), ("id_str", pa.string()), *fields]))
+    return _with_metadata(pa.schema([("image", IMAGE), ("id_str", pa.string()), *fields]))
 
 
 def _names(batch: Batch) -> list[str]:
@@ -164,7 +164,7 @@ def _array(values: Any) -> Any:
 def _hub_types(schema: pa.Schema) -> dict[str, str]:
     names = {"double": "float64", "float": "float32"}
     return {
-        field.name: "image" if field.type == _IMAGE else names.get(str(field.type), str(field.type))
+        field.name: "image" if field.type == IMAGE else names.get(str(field.type), str(field.type))
         for field in schema
     }
 
@@ -185,7 +185,7 @@ def _to_table(batch: Batch, schema: pa.Schema) -> pa.Table:
     for field in schema:
         values = batch[field.name]
         try:
-            if field.type == _IMAGE:
+            if field.type == IMAGE:
                 columns.append(_image_column(values, batch["id_str"]))
             else:
                 columns.append(_array(values).cast(field.type))
@@ -197,12 +197,12 @@ def _to_table(batch: Batch, schema: pa.Schema) -> pa.Table:
 
 def _image_column(values: Any, ids: Any) -> Any:
     files = _array(values)
-    if files.type == _IMAGE:
+    if files.type == IMAGE:
         return files
     names, contents = _array(ids).to_pylist(), files.to_pylist()
     paths = [f"{name}{_suffix(data)}" for name, data in zip(names, contents, strict=True)]
     return pa.StructArray.from_arrays(
-        [pa.array(contents, pa.binary()), pa.array(paths, pa.string())], fields=list(_IMAGE)
+        [pa.array(contents, pa.binary()), pa.array(paths, pa.string())], fields=list(IMAGE)
     )
 
 

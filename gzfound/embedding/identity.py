@@ -23,8 +23,8 @@ class EncoderIdentity:
     Attributes:
         weights: what :func:`gzfound.load_encoder` took: a packaged name, the absolute path of a
             directory, or a name on the hub; empty for an encoder that it did not load.
-        digest: of every parameter and buffer, and of the size, normalisation and FITS options of the
-            input.
+        digest: of every parameter and buffer, and of the size, the normalisation and the FITS
+            options of the input.
         crop: linear fraction of each image that was looked at.
     """
 
@@ -44,7 +44,9 @@ class EncoderIdentity:
         from gzfound.models import transform_of
 
         transform = transform_of(encoder)
-        found = hashlib.sha256(repr((transform.size, transform.mean, transform.std, transform.fits)).encode())
+        found = hashlib.sha256(
+            repr((transform.size, transform.mean, transform.std, transform.fits)).encode()
+        )
         for name, value in sorted(encoder.state_dict().items()):
             found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
             flat = value.detach().cpu().contiguous().reshape(-1)

@@ -180,7 +180,9 @@ def label_efficiency(
         )
         methods = (*vectors, *([CONSTANT] if constant else []))
         found = _points(scores, methods, share, size, len(subsets))
-        points += [p for p in found if p.target != MEAN or len(places) == len(probed.columns)]
+        points += [
+            p for p in found if not p.target.startswith(MEAN) or len(places) == len(probed.columns)
+        ]
     if not points:
         raise DataError(f"label efficiency of {len(train_rows)} galaxies: {' '.join(notes[1:])}")
     return LabelEfficiency(tuple(points), tuple(notes))

@@ -20,7 +20,7 @@ from gzfound.errors import ConfigError
 from gzfound.evaluation.baselines import pixel_pca
 from gzfound.evaluation.benchmark import CONSTANT, EmbeddingOf, Rows
 from gzfound.evaluation.morphology import fill_failed, measure_morphology
-from gzfound.evaluation.sample import DataConfig, Sample
+from gzfound.evaluation.sample import DataConfig, Sample, names_in
 from gzfound.models import attach_transform, create_encoder, load_encoder, transform_of
 from gzfound.models.precision import pick_device
 
@@ -56,11 +56,6 @@ class MethodConfig(DataConfig):
     components: int = 64
     seed: int = 0
     device: str = "auto"
-
-
-def names_in(text: str) -> list[str]:
-    """The names in an option that separates them by commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def chosen_baselines(text: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
 from gzfound.data.splits import check_no_overlap
+from gzfound.data.union import campaigns_in, dataset_names, questions_of
 from gzfound.errors import DataError
 from gzfound.evaluation.benchmark import Rows
 from gzfound.trees import DecisionTree
@@ -27,7 +28,8 @@ class DataConfig:
     """Options that say where the galaxies come from.
 
     Attributes:
-        data: hub name, dataset directory, or folder of images with a table.
+        data: hub name, dataset directory, or folder of images with a table; several, separated by
+            commas, are one dataset.
         data_config: configuration of the dataset.
         threads: threads that decode images.
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
@@ -72,8 +74,19 @@ class VoteTask:
     test_rows: Rows
 
 
+def names_in(text: str) -> list[str]:
+    """The names in an option that separates them by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def load_sample(
-    config: DataConfig, size: int, crop: float, *, target: str = "", bands: Bands = RGB
+    config: DataConfig,
+    size: int,
+    crop: float,
+    *,
+    target: str = "",
+    campaign: str = "",
+    bands: Bands = RGB,
 ) -> Sample:
     """Load, decode and crop every split.
 
@@ -82,12 +95,18 @@ def load_sample(
         size: side of the images in pixels.
         crop: linear fraction kept around the centre.
         target: a column; galaxies without a value of it are left out.
+        campaign: the one whose galaxies are taken; all by default.
         bands: what to make of the bands of each image.
 
     Raises:
+        ConfigError: no galaxy is of the campaign.
         DataError: there is no such column, or a galaxy is in the test split and in another.
     """
-    splits: dict[str, Dataset] = dict(load_dataset(config.data, config.data_config))
+    named = names_in(config.data)
+    source = named if len(named) > 1 else config.data
+    splits: dict[str, Dataset] = dict(load_dataset(source, config.data_config))
+    if campaign:
+        splits = {name: part for name, part in _only(splits, config.data, campaign).items() if part}
     parts, ids, tables, tested, sources = [], [], [], [], []
     for name, dataset in splits.items():
         chosen = dataset.select(known_rows(dataset, target)) if target else dataset
@@ -113,6 +132,16 @@ def load_sample(
     return Sample(np.concatenate(parts), ids, columns, rows, tuple(sources))
 
 
+def _only(splits: dict[str, Dataset], source: str, campaign: str) -> dict[str, Dataset]:
+    """The galaxies of a campaign in each split."""
+    named = {name: dataset_names(part, source) for name, part in splits.items()}
+    kept = campaigns_in({each for own in named.values() for each in own}, campaign)
+    return {
+        name: part.select([row for row, each in enumerate(named[name]) if each in kept])
+        for name, part in splits.items()
+    }
+
+
 def known_rows(dataset: Dataset, target: str) -> Rows:
     """The rows that have a value of the target."""
     if target not in dataset.column_names:
@@ -122,13 +151,18 @@ def known_rows(dataset: Dataset, target: str) -> Rows:
     return np.flatnonzero(values.notna())
 
 
-def vote_task(sample: Sample, seed: int) -> VoteTask:
-    """The votes of all campaigns in the columns; tested is the test split, or one galaxy in five.
+def vote_task(sample: Sample, seed: int, campaign: str = "") -> VoteTask:
+    """The votes of one campaign, or of all; tested is the test split, or one galaxy in five.
 
     Raises:
         DataError: no column is a vote column, or a count is unusable.
     """
     tree = DecisionTree.from_columns(sample.columns).tree
+    if campaign:
+        own = questions_of(tree, campaign)
+        if not own:
+            raise DataError(f"data: no votes of {campaign!r}, only of {tree.name}")
+        tree = tree.without(*(name for name in tree.slices if name not in own))
     votes = votes_from_columns(sample.columns, tree)
     test = sample.test_rows
     if test is None:

@@ -19,9 +19,11 @@ from gzfound.evaluation.metrics import (
 from gzfound.evaluation.noise_floor import noise_floor
 from gzfound.evaluation.table import MEAN, Row
 from gzfound.trees import DecisionTree
+from gzfound.trees.loading import campaign_of
 from gzfound.votes import total_votes
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 METRICS = ("RMSE", "RMSE floor", "MAD", "MAD floor", "skill", "log likelihood per vote")
 
@@ -31,7 +33,8 @@ class Scores:
     """Metrics of several methods at the same galaxies, with paired resamples.
 
     ``samples`` maps (target, method, metric) to ``(1 + resamples,)``: first the value at the
-    galaxies themselves, then at each resample; a target is a question or ``MEAN``.
+    galaxies themselves, then at each resample; a target is a question, the mean over the answers of
+    a campaign where there are several, or ``MEAN``.
     ``galaxies`` maps each target to the number of galaxies counted.
     """
 
@@ -84,6 +87,8 @@ def score_fractions(
 ) -> Scores:
     """Score predicted fractions by the GZ Evo protocol, beside the floor and the constant.
 
+    Where the tree has several campaigns, the mean of each comes beside the mean of all.
+
     The skill of a question is that of the mean squares over its answers (of ``MEAN``, over all
     answers): 1 - sum(err^2 - floor^2) / sum(const^2 - floor^2).
 
@@ -121,27 +126,49 @@ def score_fractions(
     sums = np.concatenate([table.sum(0)[None], resampled_sums(table, resamples, seed)])
     edges = np.cumsum([part.shape[1] for part in parts.values()])[:-1]
     found = dict(zip(parts, np.split(sums, edges, axis=1), strict=True))
-    galaxies = {name: int(counted[:, part.start].sum()) for name, part in tree.slices.items()}
-    if len(galaxies) > 1:
-        galaxies[MEAN] = int(counted.any(axis=1).sum())
+    targets = _targets(tree)
+    galaxies = {
+        target: int(counted[:, _columns(tree, questions)].any(axis=1).sum())
+        for target, questions in targets.items()
+    }
     samples = {}
-    for target in galaxies:
+    for target, questions in targets.items():
         for method in predicted:
-            values = _metrics(found, method, target, tree)
+            values = _metrics(found, method, questions, tree)
             samples.update({(target, method, name): values[name] for name in METRICS})
     return Scores(tuple(predicted), galaxies, samples)
 
 
+def _targets(tree: DecisionTree) -> dict[str, Indices]:
+    """What is scored: each question, and the mean over those of each campaign and over all."""
+    names = list(tree.slices)
+    targets: dict[str, Indices] = {name: np.array([k]) for k, name in enumerate(names)}
+    campaigns = [campaign_of(name) for name in names]
+    for campaign in dict.fromkeys(campaigns) if len(set(campaigns)) > 1 else ():
+        own = [k for k, each in enumerate(campaigns) if each == campaign]
+        targets[mean_of(campaign)] = np.array(own)
+    if len(names) > 1:
+        targets[MEAN] = np.arange(len(names))
+    return targets
+
+
+def mean_of(campaign: str | None) -> str:
+    """The name of the mean over a campaign's answers; other questions are together."""
+    return f"{MEAN}, {campaign or 'other'}"
+
+
+def _columns(tree: DecisionTree, questions: Indices) -> Indices:
+    """The columns of some questions."""
+    return np.flatnonzero(np.isin(tree.question_index, questions))
+
+
 def _metrics(
-    sums: Mapping[tuple[str, str], Floats], method: str, target: str, tree: DecisionTree
+    sums: Mapping[tuple[str, str], Floats], method: str, questions: Indices, tree: DecisionTree
 ) -> dict[str, Floats]:
-    """The metrics of one target, ``(1 + resamples,)`` each, from sums over galaxies."""
-    if target == MEAN:
-        answers = np.flatnonzero(sums["", "counted"][0] > 0)
-        questions = np.arange(len(tree.questions))
-    else:
-        answers = np.arange(len(tree.columns))[tree.slices[target]]
-        questions = np.array([list(tree.slices).index(target)])
+    """The metrics of some questions, ``(1 + resamples,)`` each, from sums over galaxies."""
+    answers = _columns(tree, questions)
+    if len(questions) > 1:
+        answers = answers[sums["", "counted"][0][answers] > 0]
     with np.errstate(divide="ignore", invalid="ignore"):
 
         def mean(owner: str, name: str) -> Floats:

@@ -22,7 +22,13 @@ from gzfound.models import (
 )
 from gzfound.models.checkpoint import start_encoder
 from gzfound.models.tuning import HeadModel, freeze
-from gzfound.training.galaxies import Galaxies, Rows, labelled_rows, load_galaxies
+from gzfound.training.galaxies import (
+    Galaxies,
+    Rows,
+    campaign_numbers,
+    labelled_rows,
+    load_galaxies,
+)
 from gzfound.training.resume import checkpoints
 from gzfound.training.run import PROBE, errors_file, open_run, provenance
 
@@ -50,6 +56,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
             errors_path=errors_file(accelerator, folder),
             columns=columns,
             bands=transform.bands,
+            held_out_campaign=config.held_out_campaign,
         )
     if config.labelled < 1:
         galaxies = galaxies.only(labelled_rows(galaxies.ids, config.labelled, config.seed))
@@ -60,7 +67,10 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
     model = build_model(config, task)
     record = provenance(recipe, config)
-    tuning = Tuning(config, accelerator, folder, task, galaxies.images, parts, model, record)
+    groups = campaign_numbers(galaxies)[parts["train"]] if config.balance else None
+    tuning = Tuning(
+        config, accelerator, folder, task, galaxies.images, parts, model, record, groups
+    )
     if config.tune == "head":
         tune_head(tuning, folder, config.epochs)
     else:

@@ -41,6 +41,7 @@ def write_report(config: FinetuneConfig, task: Task, folder: Path, device: torch
         on_error=config.on_error,
         columns=config.columns,
         bands=transform.bands,
+        held_out_campaign=config.held_out_campaign,
     )
     outputs = outputs_of(head, embed_arrays(encoder, test.images, device))
     write_table(head_table(head, test.ids, outputs), folder / "predictions.parquet")

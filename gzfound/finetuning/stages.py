@@ -32,6 +32,7 @@ from gzfound.training.batches import Batch
 from gzfound.training.galaxies import Rows
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
+from gzfound.training.order import BatchOrder
 from gzfound.training.resident import batches_for
 from gzfound.training.run import PROBE, batch_order
 
@@ -49,6 +50,7 @@ class Tuning:
         parts: rows of the galaxies to train on and of those to validate with.
         model: encoder and head.
         record: metadata of the weights.
+        groups: the campaign of each galaxy to train on, as a number, if they are balanced.
     """
 
     config: FinetuneConfig
@@ -59,6 +61,13 @@ class Tuning:
     parts: dict[str, Rows]
     model: HeadModel
     record: dict[str, Any]
+    groups: Rows | None
+
+    def order(self) -> BatchOrder:
+        """The batches of this process."""
+        config = self.config
+        rows = self.parts["train"]
+        return batch_order(rows, config.batch_size, config.seed, self.accelerator, self.groups)
 
 
 def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
@@ -67,7 +76,7 @@ def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
     head = copy.deepcopy(tuning.model.head)  # wrapped here for processes, which is not undone
     inputs = embed_arrays(tuning.model.encoder, tuning.images, device)
     arrays = {"embeddings": inputs, "targets": tuning.task.targets}
-    order = batch_order(tuning.parts["train"], config.batch_size, config.seed, tuning.accelerator)
+    order = tuning.order()
     if tuning.accelerator.is_main_process:
         folder.mkdir(exist_ok=True)
     train(
@@ -102,7 +111,7 @@ def tune_together(tuning: Tuning) -> None:
         group["scale"] *= scale
     groups += parameter_groups(model.head, config.optim.weight_decay)
     arrays = {"images": tuning.images, "targets": tuning.task.targets}
-    order = batch_order(tuning.parts["train"], config.batch_size, config.seed, tuning.accelerator)
+    order = tuning.order()
     augment = Augment(config.views, transform_of(model.encoder), config.seed, views=1)
     train(
         Run(

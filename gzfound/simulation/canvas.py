@@ -44,10 +44,11 @@ class Canvas:
 
 def field_of_view(latents: Latents, telescope: Telescope) -> Floats:
     """Side of each cutout, ``(N,)`` arcseconds: a few radii; for stars, their glare."""
-    glare = 3.0 * telescope.psf_fwhm * 10.0 ** (0.12 * (telescope.depth - 4.0 - latents.magnitude))
+    own = telescope.sky or telescope
+    glare = 3.0 * own.psf_fwhm * 10.0 ** (0.12 * (own.depth - 4.0 - latents.magnitude))
     extent = np.where(latents.kind == STAR, glare, latents.effective_radius)
-    extent = np.where(latents.kind == ARTIFACT, 10.0 * telescope.psf_fwhm, extent)
-    return np.clip(telescope.field_radii * extent, *telescope.field_limits)
+    extent = np.where(latents.kind == ARTIFACT, 10.0 * own.psf_fwhm, extent)
+    return np.clip(own.field_radii * extent, *own.field_limits)
 
 
 def make_canvas(

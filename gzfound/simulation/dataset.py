@@ -24,13 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from gzfound.data.card import CITATIONS, DatasetCard
+from gzfound.data.card import DatasetCard, citations_of
 from gzfound.data.splits import split_by_id
 from gzfound.data.write import dataset_writer
 from gzfound.draws import stream_key, uniforms
 from gzfound.errors import ConfigError
 from gzfound.simulation.latents import Integers, Latents
-from gzfound.simulation.population import sample_population
+from gzfound.simulation.population import sample_population, seen_with
 from gzfound.simulation.render import render
 from gzfound.simulation.telescope import telescope_for
 from gzfound.simulation.volunteers import answer_probabilities, vote
@@ -54,12 +54,16 @@ def simulate_dataset(
     image_size: int = 128,
     seed: int = 0,
     campaign: str = "gz_hubble",
+    population: str | None = None,
     threads: int = 2,
     device: str = "cpu",
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Write ``galaxies`` simulated galaxies, ``image_size`` pixels wide, to ``output``.
+
+    ``population`` names the campaign whose galaxies they are, if not those of ``campaign``: with
+    one seed, galaxy number n is the same through every telescope.
 
     A fifth of them is the test split. ``progress`` is called with the number of galaxies done
     since its last call. Returns ``output``.
@@ -69,22 +73,36 @@ def simulate_dataset(
             is in use.
     """
     _check_options(galaxies, image_size, seed, threads)
-    telescope_for(campaign)
-    card = _card(galaxies, image_size, seed, campaign)
-    paint = partial(_paint, image_size=image_size, seed=seed, campaign=campaign, device=device)
+    survey = _Survey(campaign, None if population == campaign else population, seed)
+    card = _card(galaxies, image_size, survey)
+    paint = partial(_paint, image_size=image_size, survey=survey, device=device)
     with (
         dataset_writer(output, card, overwrite=overwrite) as writer,
         _painters(threads) as pool,
     ):
         for numbers, images in _in_order(pool, 2 * threads, galaxies, paint):
-            labels = _labels(numbers, seed, campaign)
+            labels = _labels(numbers, survey)
             table = pa.table({"image": pa.array(images, pa.binary()), **labels})
             for split, rows in split_by_id(labels["id_str"], SPLITS).items():
                 writer.write(split, table.take(pa.array(rows)))
             if progress:
                 progress(len(numbers))
-        _write_truth(writer.folder / TRUTH_FILE, galaxies, seed, campaign)
+        _write_truth(writer.folder / TRUTH_FILE, galaxies, survey)
     return Path(output)
+
+
+class _Survey:
+    """A campaign's telescope and tree, and the galaxies that it looks at."""
+
+    def __init__(self, campaign: str, population: str | None, seed: int) -> None:
+        self.campaign, self.population, self.seed = campaign, population, seed
+        self.telescope = telescope_for(campaign, population)
+        self.tree = load_tree(campaign)
+
+    def latents(self, numbers: Integers) -> Latents:
+        """The truth behind galaxies, at the depth of the telescope."""
+        drawn = sample_population(numbers, self.seed, self.population or self.campaign)
+        return seen_with(drawn, self.telescope)
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
@@ -159,42 +177,39 @@ def _in_order(
         yield ready, task.result()
 
 
-def _paint(
-    numbers: Integers, *, image_size: int, seed: int, campaign: str, device: str
-) -> list[bytes]:
-    latents = sample_population(numbers, seed, campaign)
-    images = render(latents, image_size, telescope_for(campaign), seed, device=device)
+def _paint(numbers: Integers, *, image_size: int, survey: _Survey, device: str) -> list[bytes]:
+    latents = survey.latents(numbers)
+    images = render(latents, image_size, survey.telescope, survey.seed, device=device)
     return [encode_jpeg(image) for image in images.cpu().numpy()]
 
 
-def _labels(numbers: Integers, seed: int, campaign: str) -> dict[str, Any]:
+def _labels(numbers: Integers, survey: _Survey) -> dict[str, Any]:
     """The columns beside the image, in the order of the published card."""
-    tree = load_tree(campaign)
-    latents = sample_population(numbers, seed, campaign)
-    votes = vote(latents, telescope_for(campaign), tree, seed)
-    places = uniforms(stream_key(seed, "sky"), numbers, 2)
+    votes = vote(survey.latents(numbers), survey.telescope, survey.tree, survey.seed)
+    places = uniforms(stream_key(survey.seed, "sky"), numbers, 2)
     return {
-        "id_str": galaxy_names(numbers, seed, campaign),
+        "id_str": galaxy_names(numbers, survey.seed, survey.campaign),
         "ra": 360.0 * places[:, 0],
         "dec": np.degrees(np.arcsin(2.0 * places[:, 1] - 1.0)),
-        **votes_to_columns(votes, tree),
+        **votes_to_columns(votes, survey.tree),
     }
 
 
-def _truth_tables(galaxies: int, seed: int, campaign: str) -> Iterator[pa.Table]:
-    tree = load_tree(campaign)
+def _truth_tables(galaxies: int, survey: _Survey) -> Iterator[pa.Table]:
+    tree = survey.tree
     for start in range(0, galaxies, _TRUTH_ROWS):
         numbers = np.arange(start, min(start + _TRUTH_ROWS, galaxies))
-        latents = sample_population(numbers, seed, campaign)
-        chances = answer_probabilities(latents, telescope_for(campaign), tree)
-        columns: dict[str, Any] = {"id_str": galaxy_names(numbers, seed, campaign)}
+        latents = survey.latents(numbers)
+        chances = answer_probabilities(latents, survey.telescope, tree)
+        names = galaxy_names(numbers, survey.seed, survey.campaign)
+        columns: dict[str, Any] = {"id_str": names}
         columns.update(latents.to_columns())
         columns.update({f"{n}_probability": chances[:, i] for i, n in enumerate(tree.columns)})
         yield pa.table(columns)
 
 
-def _write_truth(path: Path, galaxies: int, seed: int, campaign: str) -> None:
-    tables = _truth_tables(galaxies, seed, campaign)
+def _write_truth(path: Path, galaxies: int, survey: _Survey) -> None:
+    tables = _truth_tables(galaxies, survey)
     first = next(tables)
     with pq.ParquetWriter(path, first.schema) as writer:
         writer.write_table(first)
@@ -202,12 +217,14 @@ def _write_truth(path: Path, galaxies: int, seed: int, campaign: str) -> None:
             writer.write_table(table)
 
 
-def _card(galaxies: int, image_size: int, seed: int, campaign: str) -> DatasetCard:
-    telescope = telescope_for(campaign)
+def _card(galaxies: int, image_size: int, survey: _Survey) -> DatasetCard:
+    campaign, telescope = survey.campaign, survey.telescope
     command = (
         f"gzfound simulate OUT --galaxies {galaxies} --image-size {image_size} "
-        f"--seed {seed} --campaign {campaign}"
+        f"--seed {survey.seed} --campaign {campaign}"
     )
+    if survey.population:
+        command += f" --population {survey.population}"
     body = f"""\
 **These galaxies are simulated**: neither the images nor the votes are observations. {galaxies:,}
 galaxies as {telescope.name} would see them, {image_size} x {image_size} pixels, with the votes of
@@ -240,6 +257,6 @@ was asked has no votes: that is missing, not "no"."""
         title=f"Simulated galaxies in the style of {campaign}",
         licence="cc0-1.0",
         body=body,
-        citations=tuple(CITATIONS[key] for key in ("gz_evo", campaign) if key in CITATIONS),
+        citations=citations_of(campaign),
         tags=("simulated", "galaxy zoo", "physics", "astronomy", "galaxies"),
     )

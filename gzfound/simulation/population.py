@@ -9,7 +9,7 @@ barred (Masters et al. 2011, MNRAS 411, 2026).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from scipy.special import expit, ndtri
 
 from gzfound.draws import stream_key, uniforms
 from gzfound.simulation.latents import ARTIFACT, GALAXY, STAR, Flags, Floats, Integers, Latents
-from gzfound.simulation.telescope import telescope_for
+from gzfound.simulation.telescope import Selection, Telescope, selection_of, telescope_for
 
-__all__ = ["Latents", "sample_population"]
+__all__ = ["Latents", "sample_population", "seen_with"]
 
 _HUBBLE_DISTANCE = 4283.0
 """Megaparsecs, for 70 km/s/Mpc."""
@@ -29,24 +29,6 @@ _INVERSE_RATE = 1.0 / np.sqrt(0.3 * (1.0 + _REDSHIFTS) ** 3 + 0.7)
 _COMOVING = _HUBBLE_DISTANCE * np.concatenate(
     ([0.0], np.cumsum(0.5 * (_INVERSE_RATE[1:] + _INVERSE_RATE[:-1]) * 0.01))
 )
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """Which objects a campaign shows to its volunteers."""
-
-    faintest: float
-    brightness_scale: float
-    brightest: float
-    typical_redshift: float
-    star_share: float
-    artifact_share: float
-
-
-_SELECTIONS = {
-    "gz_hubble": _Selection(23.4, 1.8, 16.5, 0.6, 0.045, 0.02),
-    "gz2": _Selection(17.0, 1.0, 12.5, 0.07, 0.01, 0.015),
-}
 
 
 def sample_population(galaxy_ids: npt.ArrayLike, seed: int, campaign: str = "gz_hubble") -> Latents:
@@ -61,7 +43,7 @@ def sample_population(galaxy_ids: npt.ArrayLike, seed: int, campaign: str = "gz_
     def draw(stream: str) -> Floats:
         return uniforms(stream_key(seed, "population", campaign, stream), ids, 1)[:, 0]
 
-    selection = _SELECTIONS[campaign]
+    selection = selection_of(campaign)
     kind = _kinds(draw("kind"), selection)
     magnitude = selection.faintest + selection.brightness_scale * np.log1p(-draw("magnitude"))
     magnitude = np.maximum(magnitude, selection.brightest)
@@ -95,11 +77,18 @@ def sample_population(galaxy_ids: npt.ArrayLike, seed: int, campaign: str = "gz_
     )
 
 
+def seen_with(latents: Latents, telescope: Telescope) -> Latents:
+    """The same galaxies, as deep as ``telescope`` sees them."""
+    radius = np.where(latents.kind == GALAXY, latents.effective_radius, telescope.psf_fwhm)
+    depth = telescope.signal_to_noise(latents.magnitude, radius)
+    return replace(latents, signal_to_noise=depth)
+
+
 def _normal(uniform: Floats) -> Floats:
     return ndtri(np.clip(uniform, 1e-9, 1.0 - 1e-9))
 
 
-def _kinds(uniform: Floats, selection: _Selection) -> npt.NDArray[np.int8]:
+def _kinds(uniform: Floats, selection: Selection) -> npt.NDArray[np.int8]:
     star = uniform < selection.star_share
     artifact = uniform > 1.0 - selection.artifact_share
     return np.where(star, STAR, np.where(artifact, ARTIFACT, GALAXY)).astype(np.int8)

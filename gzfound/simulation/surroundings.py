@@ -36,9 +36,11 @@ def paint_neighbours(telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -
     """Surface brightness ``(B, 3, H, W)`` of the field's other objects, mostly faint."""
     names = ("present", "x", "y", "magnitude", "size", "ratio", "turn", "tint")
     draw = {name: draws.uniform(f"neighbour {name}", _MOST_NEIGHBOURS) for name in names}
-    expected = telescope.neighbour_density * canvas.field * canvas.field / _MOST_NEIGHBOURS
+    own = telescope.sky or telescope
+    expected = own.neighbour_density * canvas.field * canvas.field / _MOST_NEIGHBOURS
     light = torch.zeros_like(canvas.x)[:, None].repeat(1, 3, 1, 1)
-    faintest = 3.3 * telescope.stretch * telescope.psf_fwhm**2
+    unit = 10.0 ** (0.4 * (telescope.depth - own.depth))
+    faintest = 3.3 * own.stretch * own.psf_fwhm**2 * unit
     for row in range(_MOST_NEIGHBOURS):
         x, y = (1.1 * (draw[axis][row] - 0.5) * canvas.field for axis in ("x", "y"))
         clear = torch.sqrt(x * x + y * y) > 0.2 * canvas.field
@@ -48,9 +50,7 @@ def paint_neighbours(telescope: Telescope, canvas: Canvas, draws: GalaxyDraws) -
         flux = torch.where(
             (draw["present"][row] < expected) & clear, faintest * torch.exp(0.9 * brighter), 0.0
         )
-        size = (
-            telescope.psf_fwhm * (0.4 + 2.4 * draw["size"][row] ** 2) * torch.exp(0.15 * brighter)
-        )
+        size = own.psf_fwhm * (0.4 + 2.4 * draw["size"][row] ** 2) * torch.exp(0.15 * brighter)
         blob = _blob(
             canvas.x - x,
             canvas.y - y,

@@ -1,8 +1,15 @@
-"""What a telescope and its survey do to a galaxy: pixels, point spread, depth, field."""
+"""What a telescope and its survey do to a galaxy: pixels, point spread, depth, field.
+
+``telescopes.json`` has the numbers of every campaign, and the sources of those that are published.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +47,8 @@ class Telescope:
     """Smallest and largest side of a cutout, arcseconds."""
     neighbour_density: float
     """Other objects to be seen per square arcsecond."""
+    sky: Telescope | None = None
+    """Whose cutouts and neighbours these are, if not its own."""
 
     def signal_to_noise(
         self, magnitude: npt.NDArray[np.float64], effective_radius: npt.NDArray[np.float64]
@@ -55,52 +64,64 @@ class Telescope:
         return np.clip(self.field_radii * effective_radius, *self.field_limits)
 
 
-_TELESCOPES = {
-    "gz_hubble": Telescope(
-        name="HST/ACS",
-        bands=("F850LP", "F775W", "F606W"),
-        pixel_scale=0.03,
-        psf_fwhm=0.1,
-        psf_wing_fraction=0.25,
-        psf_wing_scale=3.5,
-        depth=28.8,
-        band_noise=(1.15, 1.0, 0.8),
-        noise_correlation=0.54,
-        photons=600.0,
-        stretch=270.0,
-        field_radii=7.5,
-        field_limits=(2.2, 30.0),
-        neighbour_density=0.09,
-    ),
-    "gz2": Telescope(
-        name="SDSS",
-        bands=("i", "r", "g"),
-        pixel_scale=0.396,
-        psf_fwhm=1.3,
-        psf_wing_fraction=0.2,
-        psf_wing_scale=2.5,
-        depth=25.4,
-        band_noise=(1.4, 1.0, 0.9),
-        noise_correlation=0.5,
-        photons=2000.0,
-        stretch=32.0,
-        field_radii=10.0,
-        field_limits=(25.0, 240.0),
-        neighbour_density=0.0012,
-    ),
-}
+@dataclass(frozen=True)
+class Selection:
+    """Which objects a campaign shows to its volunteers."""
+
+    faintest: float
+    brightness_scale: float
+    brightest: float
+    typical_redshift: float
+    star_share: float
+    artifact_share: float
 
 
-def telescope_for(campaign: str) -> Telescope:
-    """The telescope behind a Galaxy Zoo campaign, such as ``"gz_hubble"``.
+def telescope_for(campaign: str, population: str | None = None) -> Telescope:
+    """The telescope behind a Galaxy Zoo campaign, such as ``"gz2"``.
+
+    Args:
+        campaign: the telescope's.
+        population: campaign whose galaxies it looks at, if another: then cutouts and neighbours
+            are those of that one.
 
     Raises:
-        ConfigError: no telescope is described for ``campaign``.
+        ConfigError: no telescope is described for a campaign.
     """
-    try:
-        return _TELESCOPES[campaign]
-    except KeyError:
-        allowed = ", ".join(sorted(_TELESCOPES))
-        raise ConfigError(
-            f"campaign: {campaign!r} cannot be simulated; allowed: {allowed}"
-        ) from None
+    content = _described(campaign)
+    names = [each.name for each in fields(Telescope) if each.name != "sky"]
+    values: dict[str, Any] = {name: content[name] for name in names}
+    for name in ("bands", "band_noise", "field_limits"):
+        values[name] = tuple(values[name])
+    sky = None if population is None else telescope_for(population)
+    return Telescope(**values, sky=sky)
+
+
+def selection_of(campaign: str) -> Selection:
+    """What a campaign selects; errors as those of :func:`telescope_for`."""
+    return Selection(**_described(campaign)["selection"])
+
+
+def sources_of(campaign: str) -> dict[str, str]:
+    """Where the published numbers of a campaign come from, by the name of the number."""
+    return dict(_described(campaign)["sources"])
+
+
+def list_telescopes() -> tuple[str, ...]:
+    """The campaigns that can be simulated."""
+    return tuple(_read())
+
+
+def _described(campaign: str) -> dict[str, Any]:
+    known = _read()
+    if campaign not in known:
+        allowed = ", ".join(sorted(known))
+        raise ConfigError(f"campaign: {campaign!r} cannot be simulated; allowed: {allowed}")
+    content = known[campaign]
+    return known[content["same_as"]] if "same_as" in content else content
+
+
+@cache
+def _read() -> dict[str, dict[str, Any]]:
+    text = (files(__package__) / "telescopes.json").read_text(encoding="utf-8")
+    content: dict[str, dict[str, Any]] = json.loads(text)
+    return content

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
 from gzfound.data.table import shorten
+from gzfound.data.union import campaigns_in, dataset_names, questions_of
 from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
 from gzfound.votes import votes_from_columns
@@ -35,6 +36,7 @@ class Galaxies:
         votes: ``(N, answers)``, zero where a source does not have the question; None without tree.
         no_votes: why there is no tree.
         labels: the values of the columns asked for, None where a galaxy has none.
+        campaigns: the dataset of each galaxy, by campaign.
     """
 
     ids: list[str]
@@ -43,6 +45,7 @@ class Galaxies:
     votes: npt.NDArray[np.int32] | None
     no_votes: str = ""
     labels: Mapping[str, list[Any]] = field(default_factory=dict)
+    campaigns: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +59,7 @@ class Galaxies:
             None if self.votes is None else self.votes[rows],
             self.no_votes,
             {name: [values[row] for row in rows] for name, values in self.labels.items()},
+            [self.campaigns[row] for row in rows] if self.campaigns else (),
         )
 
 
@@ -70,6 +74,7 @@ def load_galaxies(
     errors_path: Path | None = None,
     columns: Sequence[str] = (),
     bands: Bands = RGB,
+    held_out_campaign: str = "",
 ) -> Galaxies:
     """Load and decode one split of every source.
 
@@ -83,9 +88,11 @@ def load_galaxies(
         errors_path: lists the images left out, one JSON object a line.
         columns: labels to keep beside the votes; a source without one has None.
         bands: what to make of the bands of each image.
+        held_out_campaign: leaves without its galaxies and questions.
 
     Raises:
-        ConfigError: a crop is out of range, or there are not as many as sources.
+        ConfigError: no galaxy is of the held-out campaign, or all are; a crop is out of range, or
+            there are not as many as sources.
         DataError: no source, or one that cannot be read, or none with one of the columns.
     """
     if not sources:
@@ -95,12 +102,22 @@ def load_galaxies(
         "errors_path": errors_path if on_error == "skip" else None,
     }
     datasets = [load_dataset(source, config, split, **skipped) for source in sources]
-    cropped = zip(datasets, crop_of_each(crop, sources), strict=True)
+    named = [dataset_names(d, source) for d, source in zip(datasets, sources, strict=True)]
+    crops = crop_of_each(crop, sources)
+    if held_out_campaign:
+        rows = _rows_without(named, held_out_campaign)
+        left = [k for k, kept in enumerate(rows) if len(kept)]
+        datasets = [datasets[k].select(rows[k]) for k in left]
+        named = [[named[k][row] for row in rows[k]] for k in left]
+        crops = tuple(crops[k] for k in left)
+    cropped = zip(datasets, crops, strict=True)
     decoded = [decoded_images(d, size, crop=part, bands=bands, **skipped) for d, part in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
     check_columns(names, columns, split)
     try:
         tree, no_votes = DecisionTree.from_columns(names).tree, ""
+        if held_out_campaign:
+            tree = tree.without(*questions_of(tree, held_out_campaign))
     except DataError as error:
         tree, no_votes = None, f"data: {error}"
     votes = None
@@ -112,7 +129,26 @@ def load_galaxies(
     ids = [name for kept in decoded for name in kept.ids]
     pairs = list(zip(datasets, decoded, strict=True))
     labels = {c: [v for d, kept in pairs for v in _labels(d, kept.rows, c)] for c in columns}
-    return Galaxies(ids, images, tree, votes, no_votes, labels)
+    campaigns = [
+        own[row] for own, kept in zip(named, decoded, strict=True) for row in np.asarray(kept.rows)
+    ]
+    return Galaxies(ids, images, tree, votes, no_votes, labels, campaigns)
+
+
+def _rows_without(named: Sequence[list[str]], campaign: str) -> list[Rows]:
+    """The rows of each dataset that are not of a campaign, from the campaigns of its galaxies."""
+    gone = campaigns_in({name for own in named for name in own}, campaign)
+    kept = [np.flatnonzero([name not in gone for name in own]) for own in named]
+    if not any(len(rows) for rows in kept):
+        raise ConfigError(f"held_out_campaign: {campaign!r} leaves no galaxies; name more data")
+    return kept
+
+
+def campaign_numbers(galaxies: Galaxies) -> Rows:
+    """The number of the campaign of each galaxy, ``(N,)``; 0 for all where they are not known."""
+    if not galaxies.campaigns:
+        return np.zeros(len(galaxies), np.int64)
+    return np.unique(np.array(galaxies.campaigns, dtype=np.str_), return_inverse=True)[1]
 
 
 def check_columns(names: Sequence[str], columns: Sequence[str], split: str) -> None:

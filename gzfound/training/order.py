@@ -25,6 +25,9 @@ class BatchOrder:
         process: number of this process.
         processes: number of processes.
         accumulate: batches whose gradients are added up; an epoch is a multiple of them.
+        groups: a number for each of ``rows``; then every group fills the same share of an epoch.
+            Galaxies of a small group come several times; those of a large one take turns, so that
+            over the epochs each comes as often as any other of its group.
     """
 
     rows: npt.NDArray[np.int64]
@@ -33,6 +36,7 @@ class BatchOrder:
     process: int = 0
     processes: int = 1
     accumulate: int = 1
+    groups: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.processes:
@@ -54,5 +58,25 @@ class BatchOrder:
     def epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         """Rows of this process in every batch of an epoch, ``(steps, batch_size / processes)``."""
         order = permutation(stream_key(self.seed, "order", epoch), len(self.rows))
-        whole = self.rows[order[: self.steps * self.batch_size]]
+        rows = self.rows if self.groups is None else self._balanced(self.groups, epoch)
+        whole = rows[order[: self.steps * self.batch_size]]
         return whole.reshape(self.steps, self.processes, -1)[:, self.process]
+
+    def _balanced(self, groups: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
+        """As many rows as there are, the same number of each group, by turns over the epochs.
+
+        The rows of a group are dealt in one endless sequence of its shuffles, and an epoch takes
+        the stretch that is its own: a function of seed and epoch, whatever came before.
+        """
+        names = np.unique(groups)
+        edges = len(self.rows) * np.arange(len(names) + 1) // len(names)
+        parts = []
+        for name, share in zip(names.tolist(), np.diff(edges).tolist(), strict=True):
+            own = self.rows[groups == name]
+            places = np.arange(epoch * share, (epoch + 1) * share)
+            for turn in np.unique(places // len(own)).tolist():
+                shuffled = permutation(stream_key(self.seed, "turn", name, turn), len(own))
+                here = places[places // len(own) == turn] % len(own)
+                parts.append(own[shuffled[here]])
+        balanced: npt.NDArray[np.int64] = np.concatenate(parts)
+        return balanced

@@ -61,6 +61,8 @@ class RunConfig:
         data_config: configuration of every dataset, such as ``tiny``.
         split: split to train on.
         labelled: share of its galaxies whose labels are learned, the same ones in every recipe.
+        balance: let every campaign in the data fill the same share of an epoch.
+        held_out_campaign: campaign to leave out, its galaxies and its questions.
         image_size: side in pixels at which images are decoded and kept for training.
         in_chans: channels of the encoder, where not those of the weights, or 3 without any.
         fits: what to read of FITS files, and their stretch, where not those of the weights.
@@ -82,6 +84,8 @@ class RunConfig:
     data_config: str | None = None
     split: str = "train"
     labelled: float = 1.0
+    balance: bool = False
+    held_out_campaign: str = ""
     image_size: int = 128
     in_chans: int | None = None
     fits: FitsConfig = field(default_factory=FitsConfig)
@@ -186,7 +190,11 @@ def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
 
 
 def batch_order(
-    rows: npt.ArrayLike, batch_size: int, seed: int, accelerator: Accelerator
+    rows: npt.ArrayLike,
+    batch_size: int,
+    seed: int,
+    accelerator: Accelerator,
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> BatchOrder:
     """The batches of this process; a batch is never larger than the data.
 
@@ -195,6 +203,7 @@ def batch_order(
         batch_size: galaxies a step, over all processes together.
         seed: of the order.
         accelerator: knows the processes, and how many batches make a step of the optimiser.
+        groups: a number for each of the rows, to balance.
     """
     galaxies = np.asarray(rows, dtype=np.int64)
     processes = accelerator.num_processes
@@ -207,4 +216,5 @@ def batch_order(
         process=accelerator.process_index,
         processes=processes,
         accumulate=together,
+        groups=groups,
     )

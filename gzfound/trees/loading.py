@@ -45,6 +45,22 @@ def campaigns_of(name: str) -> tuple[str, ...]:
     return tuple(campaign for member in members for campaign in campaigns_of(member))
 
 
+def campaign_of(question: str) -> str | None:
+    """The single campaign that asked a question, such as ``"bar-gz2"``; None for an unknown one."""
+    return _homes().get(question)
+
+
+@cache
+def _homes() -> dict[str, str]:
+    singles = [name for name in list_trees() if campaigns_of(name) == (name,)]
+    return {question: name for name in singles for question in _load(name).slices}
+
+
+def tree_title(name: str) -> str:
+    """The full name of a campaign, such as ``"Galaxy Zoo 2"``."""
+    return str(_read(name)["title"])
+
+
 @cache
 def _load(name: str) -> DecisionTree:
     if campaigns_of(name) != (name,):

@@ -1,0 +1,56 @@
+"""The image of each row: found in a folder, read as it is, and decoded once to see that it can."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+from gzfound.data.decode import decode_image
+from gzfound.data.folder import index_images, list_images
+from gzfound.errors import DataError, ImageError
+
+
+class Pictures:
+    """The images of a folder, flat or nested, by every name that a table may call them."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises ``DataError`` if the folder has no images."""
+        self._folder = Path(folder).expanduser()
+        if not self._folder.is_dir():
+            raise DataError(f"images '{folder}': no such folder")
+        self._paths = list_images(self._folder)
+        if not self._paths:
+            raise DataError(f"images '{folder}': no images in it")
+        self._index = index_images(self._paths)
+        self._used: set[str] = set()
+
+    def find(self, name: str) -> str:
+        """The path, inside the folder, of the image that a row calls ``name``.
+
+        Raises:
+            ImageError: there is none, or more than one.
+        """
+        found = self._index.get(name) or self._index.get(PurePath(name).name, [])
+        if not found:
+            raise ImageError(f"no such image in {self._folder.name}")
+        if len(found) > 1:
+            raise ImageError(f"fits {found[0]} and {found[1]}")
+        self._used.add(found[0])
+        return found[0]
+
+    def read(self, path: str) -> bytes:
+        """The bytes of an image that can be decoded.
+
+        Raises:
+            ImageError: it cannot be read or decoded.
+        """
+        try:
+            data = (self._folder / path).read_bytes()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ImageError(f"image {path}: cannot be read ({reason})") from error
+        decode_image(data, path)
+        return data
+
+    def unused(self) -> list[str]:
+        """The images that no row has called for."""
+        return [path for path in self._paths if path not in self._used]
