@@ -67,6 +67,8 @@ class PretrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.watch < 1:
+            raise ConfigError(f"watch: {self.watch} must be at least 1")
         if not 0 <= self.supervised_weight < float("inf"):
             raise ConfigError(f"supervised_weight: {self.supervised_weight} must be at least 0")
 

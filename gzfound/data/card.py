@@ -153,9 +153,9 @@ def licence_of(source: str | Path) -> str:
     card = Path(source) / "README.md"
     if not card.is_file():
         return "unknown"
-    parts = card.read_text(encoding="utf-8").split("---\n", 2)
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     try:
         matter = yaml.safe_load(parts[1]) if len(parts) == 3 else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none is a ValueError
         matter = None
     return str(matter.get("license", "unknown")) if isinstance(matter, dict) else "unknown"

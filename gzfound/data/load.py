@@ -50,7 +50,7 @@ def load_dataset(
         DataError: the source cannot be found, reached or understood.
     """
     bad = BadInput(on_error, errors_path)
-    path = Path(source).expanduser()
+    path = _local(source)
     if path.is_dir() and is_hub_layout(path):
         return _load_published(str(path.absolute()), str(source), config, split)
     if path.is_dir() or (path.is_file() and is_table(path)):
@@ -60,6 +60,16 @@ def load_dataset(
     if not _HUB_NAME.fullmatch(str(source)):
         raise DataError(f"{source}: no such folder or table, nor a hub name such as owner/name")
     return _load_published(str(source), str(source), config, split)
+
+
+def _local(source: str | Path) -> Path:
+    """The path that may be meant."""
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long; a user who is not there
+        raise DataError(f"{source}: no such folder or table ({error})") from error
+    return path
 
 
 def is_hub_layout(folder: Path) -> bool:
@@ -87,8 +97,8 @@ def _load_published(
     except Exception as error:  # every failure of datasets and of its network stack becomes a line
         raise explain(error, source, local=local) from error
     if isinstance(loaded, datasets.DatasetDict):
-        return datasets.DatasetDict({name: _checked(part) for name, part in loaded.items()})
-    return _checked(loaded)
+        return datasets.DatasetDict({n: _checked(part, source) for n, part in loaded.items()})
+    return _checked(loaded, source)
 
 
 @contextmanager
@@ -106,12 +116,12 @@ def _quiet_bars(quiet: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _checked(dataset: Any) -> Dataset:
+def _checked(dataset: Any, source: str) -> Dataset:
     """The dataset with ``image`` as images and ``id_str`` as unique strings."""
     import datasets
     import pyarrow.compute as pc
 
-    where = f"split '{dataset.split}'"
+    where = f"{source}: split '{dataset.split}'"
     for column in ("image", "id_str"):
         if column not in dataset.column_names:
             found = shorten(dataset.column_names)
@@ -119,16 +129,26 @@ def _checked(dataset: Any) -> Dataset:
     if not isinstance(dataset.features["image"], datasets.Image):
         dataset = _as_images(dataset, where)
     ids = dataset.data.column("id_str")
+    text = _as_text(ids, where)
     if str(ids.type) not in ("string", "large_string"):
         order = dataset.column_names
-        text = ids.cast("string").to_pylist()
         dataset = dataset.remove_columns("id_str").add_column("id_str", text).select_columns(order)
         ids = dataset.data.column("id_str")
     if ids.null_count:
         raise DataError(f"{where}: column 'id_str' is empty in {ids.null_count} rows")
     if pc.count_distinct(ids).as_py() < len(ids):
-        raise DataError(f"{where}: {_first_repeat(ids.to_pylist())}")
+        raise DataError(f"{where}: {_first_repeat(text)}")
     return dataset
+
+
+def _as_text(ids: Any, where: str) -> list[str]:
+    import pyarrow as pa
+
+    try:
+        text: list[str] = ids.cast("string").to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: column 'id_str' must hold text; it holds {ids.type}") from error
+    return text
 
 
 def _as_images(dataset: Any, where: str) -> Any:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gzfound.data.table import shorten
 from gzfound.errors import ConfigError, DataError
 from gzfound.files import atomic_directory, atomic_file, check_file
 
@@ -61,9 +62,9 @@ def embedding_width(path: str | Path) -> int:
     """
     first = _files(path)[0]
     try:
-        return int(pq.read_schema(first).field("embedding").type.list_size)
-    except (OSError, pa.ArrowException, AttributeError, KeyError) as error:
-        raise _not_embeddings(path, error) from error
+        return _width(pq.read_schema(first), first)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_embeddings(first, error) from error
 
 
 def read_batches(path: str | Path) -> Iterator[Batch]:
@@ -72,17 +73,41 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
     Raises:
         DataError: there is no Parquet file of embeddings.
     """
+    width = embedding_width(path)
     for file in _files(path):
-        width = embedding_width(file)
         try:
             with pq.ParquetFile(file) as opened:
+                if _width(opened.schema_arrow, file) != width:
+                    raise DataError(f"embeddings: {file} has not the {width} numbers of the first")
                 for group in range(opened.num_row_groups):
                     table = opened.read_row_group(group, columns=["id_str", "embedding"])
-                    column = table.column("embedding").combine_chunks()
-                    vectors = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
-                    yield table.column("id_str").to_pylist(), vectors
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise _not_embeddings(path, error) from error
+                    table = table.select(["id_str", "embedding"]).cast(_schema(width))
+                    yield _batch(table, file)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise _not_embeddings(file, error) from error
+
+
+def _width(schema: pa.Schema, file: Path) -> int:
+    """The length of the embeddings in a file with columns ``id_str`` and ``embedding``."""
+    for name in ("id_str", "embedding"):
+        if schema.names.count(name) != 1:
+            found = shorten(schema.names)
+            raise DataError(f"embeddings: {file} needs one column '{name}'; found {found}")
+    kind = schema.field("embedding").type
+    if not pa.types.is_fixed_size_list(kind) or kind.list_size < 1:
+        raise DataError(
+            f"embeddings: {file}: column 'embedding' must hold lists of one size, not {kind}"
+        )
+    return int(kind.list_size)
+
+
+def _batch(table: pa.Table, file: Path) -> Batch:
+    table.validate(full=True)
+    column = table.column("embedding").combine_chunks()
+    values = column.flatten()
+    if table.column("id_str").null_count or column.null_count or values.null_count:
+        raise DataError(f"embeddings: {file} has rows without an id_str or without an embedding")
+    return table.column("id_str").to_pylist(), values.to_numpy().reshape(len(table), -1)
 
 
 def _files(path: str | Path) -> list[Path]:

@@ -18,9 +18,16 @@ from gzfound.models.card import weights_card
 from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import Head, new_head
 from gzfound.models.transform import EncoderTransform, attach_transform
+from gzfound.models.weights_files import (
+    check_inside,
+    check_model_args,
+    check_tensors,
+    in_one_line,
+    read_json,
+    read_tensors,
+    refuse_pickle,
+)
 from gzfound.weights import find_weights, list_weights
-
-PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
 def save_weights(
@@ -79,10 +86,12 @@ def load_encoder(
         raise ConfigError(f"crop: {crop} must be above 0 and at most 1")
 
     found = find_weights(weights)
+    if isinstance(found, str) and found.startswith("hf-hub:"):
+        found = _downloaded(found)
     if isinstance(found, Path):
         read_config(found)
         source = f"local-dir:{found}"
-    elif timm.is_model(found) or found.startswith("hf-hub:"):
+    elif timm.is_model(found):
         source = found
     else:
         packaged = ", ".join(list_weights()) or "none"
@@ -93,9 +102,11 @@ def load_encoder(
     try:
         encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0)
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"weights: cannot load {str(found)!r}: {reason}") from error
-    attach_transform(encoder, _transform_of(encoder, crop))
+        raise WeightsError(f"weights: cannot load {str(found)!r}: {in_one_line(error)}") from error
+    if isinstance(found, Path):
+        path = found / "model.safetensors"
+        check_tensors(encoder, read_tensors(path), path)
+    attach_transform(encoder, _transform_of(encoder, crop, found))
     return encoder.to(device).eval()
 
 
@@ -110,49 +121,56 @@ def load_head(weights: str | Path | None, encoder: nn.Module) -> Head:
     Raises:
         WeightsError: the directory has no head, or one of another shape.
     """
-    from safetensors.torch import load_file
-
     path = find_weights(weights)
     if isinstance(path, str):
         raise WeightsError(
             f"weights: a head is read from a directory, not from {path!r}; download "
             "one with `hf download owner/name --local-dir W`"
         )
-    notes = read_config(path).get("gzfound", {})
+    notes = read_config(path)["gzfound"]
     description = notes.get("head")
     if "columns" in notes:  # how weights before 0.1.0 described their only kind of head
         description = {"kind": "tree", "columns": notes["columns"]}
     if not description or not (path / "head.safetensors").is_file():
         raise WeightsError(f"weights: {path} has no head; fine-tune it first")
-    head = new_head(description, encoder_features(encoder))
     try:
-        head.load_state_dict(load_file(path / "head.safetensors"))
-    except Exception as error:  # safetensors raises its own kind, torch a RuntimeError
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"weights: cannot load {path / 'head.safetensors'}: {reason}") from error
+        head = new_head(description, encoder_features(encoder))
+    except WeightsError:
+        raise
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{path / 'config.json'} describes no head: {in_one_line(error)}"
+        raise WeightsError(f"weights: {reason}") from error
+    file = path / "head.safetensors"
+    tensors = read_tensors(file)
+    check_tensors(head, tensors, file)
+    try:
+        head.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"weights: cannot load {file}: {in_one_line(error)}") from error
     return head.eval()
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The parsed ``config.json`` of a weights directory, checked to name safe files only.
+    """The parsed ``config.json`` of a weights directory, once the directory is found to be safe.
+
+    Its ``gzfound`` part, metadata that weights of others lack, is there and may be empty.
 
     Raises:
-        WeightsError: the path is pickled, or a file is missing or is no JSON object.
+        WeightsError: the path is pickled, a link leads out of the directory, or a file is missing
+            or is not what it should be.
     """
-    if path.suffix in PICKLED:
-        raise WeightsError(
-            f"weights: {path} is pickled and may run code; convert it to safetensors and pass the "
-            "directory that holds model.safetensors and config.json"
-        )
+    refuse_pickle(path)
     missing = [n for n in ("config.json", "model.safetensors") if not (path / n).is_file()]
     if missing:
         raise WeightsError(f"weights: {path} has no {' and no '.join(missing)}")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"weights: {path / 'config.json'} is not JSON: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        raise WeightsError(f"weights: {path / 'config.json'} names no 'architecture'")
+    check_inside(path)
+    file = path / "config.json"
+    config = read_json(file)
+    if not isinstance(config.get("architecture"), str):
+        raise WeightsError(f"weights: {file} names no 'architecture'")
+    check_model_args(config.get("model_args") or {}, file)
+    if not isinstance(config.setdefault("gzfound", {}), dict):
+        raise WeightsError(f"weights: {file}: 'gzfound' must be an object")
     return config
 
 
@@ -203,11 +221,29 @@ def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, A
     }
 
 
-def _transform_of(encoder: nn.Module, crop: float | None) -> EncoderTransform:
+def _downloaded(name: str) -> Path:
+    """The directory of ``hf-hub:owner/name@revision``, without any pickled file that it has."""
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = name.removeprefix("hf-hub:").partition("@")
+    wanted = ["config.json", "model.safetensors", "head.safetensors"]
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
+    except Exception as error:  # the hub and its network stack each raise their own kinds
+        raise WeightsError(f"weights: cannot load {name!r}: {in_one_line(error)}") from error
+
+
+def _transform_of(encoder: nn.Module, crop: float | None, named: Path | str) -> EncoderTransform:
     found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
-    return EncoderTransform(
-        size=int(found["input_size"][-1]),
-        crop=crop or float(found.get("crop_pct") or 1.0),
-        mean=tuple(found["mean"]),
-        std=tuple(found["std"]),
-    )
+    try:
+        channels, size = int(found["input_size"][0]), int(found["input_size"][-1])
+        mean, std = (tuple(float(n) for n in found[name]) for name in ("mean", "std"))
+        transform = EncoderTransform(size, crop or float(found.get("crop_pct") or 1.0), mean, std)
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"the input of {str(named)!r} is not described: {in_one_line(error)}"
+        raise WeightsError(f"weights: {reason}") from error
+    if channels != len(mean):
+        raise WeightsError(
+            f"weights: {str(named)!r} takes {channels} bands, but has the mean of {len(mean)}"
+        )
+    return transform

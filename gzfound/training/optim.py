@@ -34,7 +34,7 @@ class OptimConfig:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"optim.learning_rate: {self.learning_rate} must be above 0")
         for name, top in (("warmup", 1.0), ("final", 1.0), ("weight_decay", 1e9), ("clip", 1e9)):
             if not 0 <= getattr(self, name) <= top:

@@ -74,6 +74,8 @@ class RunConfig:
         for name in ("epochs", "batch_size", "accumulate", "image_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: {self.seed} must be 0 to {2**32 - 1}")
         if not 0 < self.labelled <= 1:
             raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
         trackers = [kind.value for kind in LoggerType]
