@@ -162,7 +162,7 @@ def pretrain(config: PretrainConfig) -> None:
     augment = Augment(config.views, transform, config.seed, views=2)
     order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
     trained = train(
-        Run(folder, config.epochs, config.optim, config.resume),
+        Run(folder, config.epochs, config.optim, config.resume, ids=galaxies.ids),
         accelerator,
         model,
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),

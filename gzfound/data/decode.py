@@ -52,7 +52,7 @@ def decode_image(data: bytes, name: str) -> Pixels:
         raise ImageError(f"image {name}: the file is empty")
     if data.startswith(b"SIMPLE  ="):
         raise ImageError(f"image {name}: FITS is not read yet; convert to JPEG or PNG")
-    size = _plain_size(data)
+    size = _png_size(data, name) if data.startswith(_PNG) else _plain_size(data)
     if size is not None:
         _check_size(size, name)
         return _decode_opencv(data, name)
@@ -99,29 +99,35 @@ def check_geometry(size: int, crop: float) -> None:
 
 
 def _plain_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a whole 8-bit grey or RGB JPEG or PNG; None for anything else."""
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg_size(data) if data.endswith(b"\xff\xd9") else None
-    return _png_size(data) if data.startswith(_PNG) else None
+    """Width and height of a whole 8-bit grey or RGB JPEG; None for anything else."""
+    if data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9"):
+        return _jpeg_size(data)
+    return None
 
 
-def _png_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of an opaque PNG of one picture, all of whose checksums hold."""
-    size, place, view = None, len(_PNG), memoryview(data)
+def _png_size(data: bytes, name: str) -> tuple[int, int] | None:
+    """Width and height of an opaque 8-bit grey or RGB PNG of one picture; None for another PNG.
+
+    Raises:
+        ImageError: its end is missing, or a checksum does not hold; PIL passes over some of them.
+    """
+    size, plain, place, view = None, True, len(_PNG), memoryview(data)
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 8 + length
-        if end + 4 > len(data) or kind in _PNG_NOT_PLAIN:
-            return None
+        if end + 4 > len(data):
+            break
         if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return None
+            reason = f"damaged or truncated (the checksum of {kind!r} does not hold)"
+            raise ImageError(f"image {name}: {reason}")
+        plain = plain and kind not in _PNG_NOT_PLAIN
         if kind == b"IHDR" and length == 13:
             *shape, depth, colour = struct.unpack_from(">IIBB", data, place + 8)
             size = (shape[0], shape[1]) if depth == 8 and colour in (0, 2) else None
         if kind == b"IEND":
-            return size
+            return size if plain else None
         place = end + 4
-    return None
+    raise ImageError(f"image {name}: damaged or truncated (the end of the PNG is missing)")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:

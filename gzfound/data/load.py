@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gzfound.data.card import check_data_files
 from gzfound.data.folder import load_folder
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import is_table, shorten
@@ -91,6 +92,8 @@ def _load_published(
     from gzfound.data.hub import explain
 
     local = Path(path).is_absolute()
+    if local:
+        check_data_files(Path(path))
     try:
         with _quiet_bars(local):
             loaded = datasets.load_dataset(path, config, split=split)

@@ -59,7 +59,9 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
     model = build_model(config, task)
     record = provenance(recipe, config)
-    tuning = Tuning(config, accelerator, folder, task, galaxies.images, parts, model, record)
+    tuning = Tuning(
+        config, accelerator, folder, task, galaxies.images, parts, model, record, galaxies.ids
+    )
     if config.tune == "head":
         tune_head(tuning, folder, config.epochs)
     else:

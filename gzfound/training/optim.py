@@ -24,6 +24,7 @@ class OptimConfig:
         warmup: share of the steps over which the learning rate rises linearly.
         final: last learning rate over the largest; between them the decay is a cosine.
         clip: largest norm of the gradient; 0 for no limit.
+        on_non_finite: stop at a loss or a gradient that is not finite, or skip its step.
     """
 
     optimiser: Literal["adamw", "lars"] = "adamw"
@@ -32,6 +33,7 @@ class OptimConfig:
     warmup: float = 0.1
     final: float = 0.01
     clip: float = 1.0
+    on_non_finite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
