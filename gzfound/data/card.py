@@ -160,9 +160,10 @@ def licence_of(source: str | Path) -> str:
 
 def check_data_files(folder: Path) -> None:
     """Raise ``DataError`` if the card of a folder names data that are not in it."""
+    configs = _matter_of(folder).get("configs")
     waiting: list[Any] = [
         config.get(name)
-        for config in _matter_of(folder).get("configs") or ()
+        for config in (configs if isinstance(configs, list) else ())
         if isinstance(config, dict)
         for name in ("data_files", "data_dir")
     ]

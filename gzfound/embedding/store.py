@@ -107,7 +107,8 @@ def _batch(table: pa.Table, file: Path) -> Batch:
     values = column.flatten()
     if table.column("id_str").null_count or column.null_count or values.null_count:
         raise DataError(f"embeddings: {file} has rows without an id_str or without an embedding")
-    return table.column("id_str").to_pylist(), values.to_numpy().reshape(len(table), -1)
+    vectors: Vectors = values.to_numpy().reshape(-1, column.type.list_size)
+    return table.column("id_str").to_pylist(), vectors
 
 
 def _files(path: str | Path) -> list[Path]:

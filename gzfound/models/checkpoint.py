@@ -88,8 +88,10 @@ def load_encoder(
     found = find_weights(weights)
     if isinstance(found, str) and found.startswith("hf-hub:"):
         found = _downloaded(found)
+    tensors: dict[str, Tensor] = {}
     if isinstance(found, Path):
         read_config(found)
+        tensors = read_tensors(found / "model.safetensors")
         source = f"local-dir:{found}"
     elif timm.is_model(found):
         source = found
@@ -103,9 +105,7 @@ def load_encoder(
         encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0)
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
         raise WeightsError(f"weights: cannot load {str(found)!r}: {in_one_line(error)}") from error
-    if isinstance(found, Path):
-        path = found / "model.safetensors"
-        check_tensors(encoder, read_tensors(path), path)
+    check_tensors(encoder, tensors, found)
     attach_transform(encoder, _transform_of(encoder, crop, found))
     return encoder.to(device).eval()
 

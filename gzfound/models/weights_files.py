@@ -99,13 +99,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"weights: cannot load {path}: {in_one_line(error)}") from error
 
 
-def check_tensors(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def check_tensors(module: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> None:
     """Raise ``WeightsError`` where a module would turn whole numbers or NaN into weights.
 
     Args:
         module: takes the tensors.
         tensors: by name, as they are in the file.
-        path: the file, for the message.
+        path: where they are from, for the message.
     """
     taken = module.state_dict()
     for name, value in tensors.items():

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import os
 import reprlib
 import sys
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import yaml
 
 from gzfound.errors import ConfigError, one_line_usage
 from gzfound.files import write_text
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 C = TypeVar("C")
 
@@ -91,10 +95,10 @@ def save_config(config: Any, path: str | Path) -> None:
 
 
 def _validated(kind: type[C], values: Mapping[str, Any], path: str | Path) -> C:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return cast(C, _adapter(kind).validate_python(values))
     except ValidationError as failure:
         first = failure.errors()[0]
         if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
@@ -102,6 +106,13 @@ def _validated(kind: type[C], values: Mapping[str, Any], path: str | Path) -> C:
         key = ".".join(str(part) for part in first["loc"])
         given = reprlib.repr(first["input"])
         raise ConfigError(f"{path}: {key}: {first['msg']}, not {given}") from failure
+
+
+@functools.cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _refuse_unknown_keys(kind: Any, values: Mapping[Any, Any], path: str | Path, at: str) -> None:

@@ -1,7 +1,7 @@
 """Losses and gradients that are not finite: the step is not taken, and what led to it is named.
 
-A healthy step pays for one test of the norm of its gradient, on the device; it is read together with
-the loss, so nothing waits for it. A fused optimiser is told on the device to leave the step out.
+A healthy step pays for one test of the norm of its gradient, on the device; it is read together
+with the loss, so nothing waits for it. A fused optimiser is told there to leave the step out.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class FiniteGuard:
     largest activations; with ``skip`` the same is said and noted in ``non_finite.jsonl``, and the
     run goes on. Statistics that batch norm took from a skipped batch are put back.
 
-    Under fp16 accelerate's ``GradScaler`` leaves out steps whose gradient overflowed, and lowers its
-    scale: that is normal and not counted. A loss that is not finite is not normal.
+    Under fp16 accelerate's ``GradScaler`` leaves out steps whose gradient overflowed, and lowers
+    its scale: that is normal and not counted. A loss that is not finite is not normal.
 
     Args:
         run: folder, options and names of the galaxies.
