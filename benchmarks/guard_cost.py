@@ -114,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for name, values in found.items():
         print(f"{name:14} {values}")
-    write_results(config.output, {"config": asdict(config), "costs": found})
+    options = {name: value for name, value in asdict(config).items() if name != "output"}
+    write_results(config.output, {"config": options, "costs": found})
 
 
 if __name__ == "__main__":

@@ -162,6 +162,8 @@ def _reason(value: object) -> str | None:
         number = float(value)
     except OverflowError:  # a whole number beyond every float
         return "too large"
+    except TypeError:  # numpy takes a duration for a real number
+        return "not a number"
     if math.isnan(number):
         return "missing"
     if number < 0:

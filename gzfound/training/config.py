@@ -98,7 +98,7 @@ def _validated(kind: type[C], values: Mapping[str, Any], path: str | Path) -> C:
     from pydantic import ValidationError
 
     try:
-        return cast(C, _adapter(kind).validate_python(values))
+        return cast(C, _adapter(cast(Any, kind)).validate_python(values))
     except ValidationError as failure:
         first = failure.errors()[0]
         if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):

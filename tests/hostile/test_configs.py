@@ -104,8 +104,8 @@ def test_every_option_refuses_what_it_cannot_hold(refused: Refused, tmp_path: Pa
         ("? [1, 2]\n: 3", "cannot read"),
         ("a: 1\n---\nb: 2", "cannot read"),
         ("%YAML 9.9\n---\na: 1", "cannot read"),
-        ("[" * 5000, "cannot read"),
-        ("{a: " * 3000, "cannot read"),
+        ("[" * 500, "cannot read"),
+        ("{a: " * 500, "cannot read"),
         ("data: &a [*a]", "more than 10000 values"),
         ("a: &a {b: *a}", "more than 10000 values"),
         (
@@ -157,7 +157,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(["zz", *options(RunConfig)]), VALUES, max_size=4))
 def test_any_yaml_is_read_or_refused_in_a_line(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gzfound.data import decode_image, load_dataset, read_images
+from gzfound.data import decode_image, decoded_images, load_dataset, read_images
 from gzfound.data.decode import _decode_pil
 from gzfound.errors import DataError
 
@@ -278,6 +278,24 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(
     with pytest.raises(DataError, match=r"locked: cannot be read \(Permission denied\)"):
         load_dataset(cutouts)
     assert load_dataset(cutouts, on_error="skip")["train"].num_rows == 2
+
+
+@pytest.mark.parametrize("name", ["images.npy", "rows.npy", "skipped.jsonl"])
+def test_a_damaged_cache_is_named_with_the_remedy(
+    refused: Refused, cutouts: Path, tmp_path: Path, name: str
+) -> None:
+    """A pickle in its place is not opened: numpy is not allowed to."""
+    (cutouts / "bad.png").write_bytes(b"")
+    dataset = load_dataset(cutouts, split="train")
+    keep: dict[str, Any] = {"directory": tmp_path / "cache", "on_error": "skip"}
+    decoded_images(dataset, 8, **keep)
+    (held,) = (tmp_path / "cache").iterdir()
+    np.save(pickled := tmp_path / "p.npy", np.array([{}], dtype=object), allow_pickle=True)
+    for data in (b"", (held / name).read_bytes()[:20], pickled.read_bytes()):
+        (held / name).write_bytes(data)
+        said = refused(name, partial(decoded_images, dataset, 8, **keep), str(held))
+        assert said is None or "damaged" in said
+        assert said or (name == "skipped.jsonl" and not data)
 
 
 def test_names_that_are_no_text_or_break_lines(

@@ -202,7 +202,8 @@ MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "mars
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 ENDS = {
     "read_pickle", "to_pickle", "unsafe_load", "full_load", "load_all", "UnsafeLoader",
-    "FullLoader", "os.system", "os.popen", "hub.load", "jit.load", "trust_remote_code", "torch.package",
+    "FullLoader", "os.system", "os.popen", "hub.load", "jit.load", "trust_remote_code",
+    "torch.package",
 }  # fmt: skip
 
 
@@ -252,7 +253,8 @@ SAMPLES = [
 ]  # fmt: skip
 HARMLESS = [
     "model.eval()", "re.compile('x')", "torch.load(path, weights_only=True)",
-    "yaml.safe_load(text)", "np.load(path)", "np.load(path, allow_pickle=False)", "torch.compile(model)",
+    "yaml.safe_load(text)", "np.load(path)", "np.load(path, allow_pickle=False)",
+    "torch.compile(model)",
     "yaml.compose(text, Loader=yaml.SafeLoader)", "subprocess.run(['ls'])", "json.load(file)",
 ]  # fmt: skip
 

@@ -65,6 +65,9 @@ def test_damage_ends_in_a_line_or_in_finite_weights(
     assert ends > 12
 
 
+NO_HEADERS = (b"", b"{", b"[]", b"null", b"{}", b'"x"', b"\xff", b"[" * 9000, b"{" * 9000)
+
+
 def with_header(data: bytes, header: bytes, length: int | None = None) -> bytes:
     """A safetensors file with another header, and perhaps another length of it."""
     claimed = len(header) if length is None else length
@@ -86,10 +89,7 @@ def test_hostile_headers_are_refused(refused: Refused, weights: Path) -> None:
             f"length {n}": with_header(whole, header, n)
             for n in (0, 1, len(header) - 1, len(header) + 1, len(whole), 2**31, 2**63, 2**64 - 1)
         },
-        **{
-            f"header {text[:20]!r}": with_header(whole, text)
-            for text in (b"", b"{", b"[]", b"null", b"{}", b'"x"', b"\xff", b"[" * 9000, b"{" * 9000)
-        },
+        **{f"header {text[:20]!r}": with_header(whole, text) for text in NO_HEADERS},
         "offsets outside": with_header(whole, changed(data_offsets=[0, 2**62])),
         "offsets that are negative": with_header(whole, changed(data_offsets=[-4, 4])),
         "offsets the wrong way": with_header(whole, changed(data_offsets=[8, 0])),
