@@ -63,7 +63,7 @@ def embedding_width(path: str | Path) -> int:
     first = _files(path)[0]
     try:
         return _width(pq.read_schema(first), first)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _not_embeddings(first, error) from error
 
 
@@ -92,12 +92,12 @@ def _width(schema: pa.Schema, file: Path) -> int:
     for name in ("id_str", "embedding"):
         if schema.names.count(name) != 1:
             found = shorten(schema.names)
-            raise DataError(f"embeddings: {file} needs one column '{name}'; found {found}")
+            reason = f"one column '{name}' is needed; found {found}"
+            raise DataError(f"embeddings: {file} holds no embeddings: {reason}")
     kind = schema.field("embedding").type
     if not pa.types.is_fixed_size_list(kind) or kind.list_size < 1:
-        raise DataError(
-            f"embeddings: {file}: column 'embedding' must hold lists of one size, not {kind}"
-        )
+        reason = f"column 'embedding' must hold lists of one size, not {kind}"
+        raise DataError(f"embeddings: {file} holds no embeddings: {reason}")
     return int(kind.list_size)
 
 

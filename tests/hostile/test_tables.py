@@ -307,11 +307,11 @@ def test_damage_to_a_table_ends_in_a_line_or_in_a_whole_table(
 
 
 WRONG_EMBEDDINGS: dict[str, tuple[pa.Table, str]] = {
-    "no ids": (pa.table({"embedding": VECTORS}), "needs one column 'id_str'"),
-    "no vectors": (pa.table({"id_str": IDS}), "needs one column 'embedding'"),
+    "no ids": (pa.table({"embedding": VECTORS}), "one column 'id_str' is needed"),
+    "no vectors": (pa.table({"id_str": IDS}), "one column 'embedding' is needed"),
     "predictions": (
         pa.table({"id_str": IDS, "p": [0.1, 0.2, 0.3]}),
-        "needs one column 'embedding'",
+        "one column 'embedding' is needed",
     ),
     "lists of any size": (embeddings([[1.0], [2.0, 3.0], []]), "must hold lists of one size"),
     "numbers": (embeddings([1.0, 2.0, 3.0]), "must hold lists of one size"),
@@ -349,6 +349,17 @@ def test_embeddings_that_are_none_are_named_with_the_reason(
         assert (said is None) == (reason == ""), (case, said)
         assert reason in str(said), (case, said)
     assert len(WRONG_EMBEDDINGS) == 12
+
+
+@pytest.mark.parametrize("read", [read_embeddings, read_labels])
+def test_a_column_whose_name_is_no_text_is_refused(
+    refused: Refused, tmp_path: Path, read: Callable[[Path], None]
+) -> None:
+    """Found by fuzzing: pyarrow reads the names of all columns when it opens a file."""
+    table = embeddings(VECTORS).append_column("zzzzzz", [[1, 2, 3]])
+    path = tmp_path / "e.parquet"
+    path.write_bytes(parquet_bytes(table).replace(b"zzzzzz", b"zz\xe7\xffzz"))
+    assert refused("name", partial(read, path), str(path))
 
 
 def test_columns_in_another_order_and_ids_that_are_numbers_are_read(tmp_path: Path) -> None:
