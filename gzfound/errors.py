@@ -13,8 +13,20 @@ from typing import ParamSpec
 P = ParamSpec("P")
 
 
+LONGEST = 4_000
+"""Characters of an error, at most: a message may quote what a file holds."""
+
+
 class GzfoundError(ValueError):
-    """A problem with the user's input; the message is one complete line."""
+    """A problem with the user's input; the message is one complete line.
+
+    Names and values of the user's files may hold line breaks and other characters that cannot be
+    printed: the message shows them as Python writes them.
+    """
+
+    def __init__(self, message: str) -> None:
+        shown = message if len(message) <= LONGEST else f"{message[:LONGEST]}..."
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in shown))
 
 
 class ConfigError(GzfoundError):

@@ -35,11 +35,12 @@ class SimCLRConfig:
     batch_norm: bool = True
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if not 0 < self.temperature < float("inf"):
             raise ConfigError(f"simclr.temperature: {self.temperature} must be above 0")
-        for name in ("hidden", "output", "layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"simclr.{name}: {getattr(self, name)} must be at least 1")
+        for name, top in (("hidden", 65536), ("output", 65536), ("layers", 64)):
+            if not 1 <= getattr(self, name) <= top:
+                found = getattr(self, name)
+                raise ConfigError(f"simclr.{name}: {found} must be at least 1, at most {top}")
 
 
 class SimCLR(nn.Module):

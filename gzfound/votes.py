@@ -158,7 +158,12 @@ def _reason(value: object) -> str | None:
         return "missing"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return "not a number"
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond every float
+        return "too large"
+    except TypeError:  # numpy takes a duration for a real number
+        return "not a number"
     if math.isnan(number):
         return "missing"
     if number < 0:

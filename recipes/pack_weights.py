@@ -140,13 +140,18 @@ def tables(config: PackConfig, path: Path) -> list[str]:
             f"results: {path} is no file of benchmarks/linear_probe.py or real_galaxies.py"
         )
     options = found["configuration"]
+    if not isinstance(options, dict) or not isinstance(options.get("weights"), str):
+        raise ConfigError(f"results: {path} does not say which weights were measured")
     measured = options["weights"]
     if measured != config.name and Path(measured).resolve() != Path(config.weights).resolve():
         raise ConfigError(f"results: {path} is of weights {measured!r}, not {config.weights!r}")
     crops = [f"{key} {options[key]:g}" for key in ("crop", "examples_crop") if options.get(key)]
-    data = ", ".join([f"`{portable(options['data'])}`", *crops])
+    data = ", ".join([f"`{portable(options.get('data'))}`", *crops])
     origin = f"`{path.name}`: data {data}; revision {found['revision']}."
-    return [f"{ResultTable.from_dict(part).to_markdown()}\n{origin}" for part in kept]
+    try:
+        return [f"{ResultTable.from_dict(part).to_markdown()}\n{origin}" for part in kept]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"results: {path} holds a table that is none ({error!r})") from error
 
 
 def agreement(config: PackConfig, source: Path, halved: Path) -> dict[str, Any]:

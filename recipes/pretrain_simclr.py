@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from gzfound.embedding import embed_arrays
 from gzfound.errors import ConfigError, one_line_errors
-from gzfound.evaluation.online import effective_rank, knn_score
+from gzfound.evaluation.online import collapse, effective_rank, knn_score, spread
 from gzfound.hybrid import HybridLoss, HybridSimCLR
 from gzfound.models import attach_transform, save_weights, transform_of
 from gzfound.models.checkpoint import start_encoder
@@ -68,6 +69,8 @@ class PretrainConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.watch < 1:
+            raise ConfigError(f"watch: {self.watch} must be at least 1")
         if not 0 <= self.supervised_weight < float("inf"):
             raise ConfigError(f"supervised_weight: {self.supervised_weight} must be at least 0")
 
@@ -80,12 +83,19 @@ class Watch:
         self.images = galaxies.images[rows]
         self.tree = galaxies.tree
         self.votes = None if galaxies.votes is None else galaxies.votes[rows]
+        self.warned = False
 
     def __call__(self, model: nn.Module) -> Mapping[str, float]:
-        """Metrics of the model after an epoch; without ``knn_r2`` where too few have votes."""
+        """Metrics of the model after an epoch; without ``knn_r2`` where too few have votes.
+
+        The first collapse of the embedding is said in one line, with the remedy.
+        """
         device = next(model.parameters()).device
         embeddings = embed_arrays(model.encoder, self.images, device)
-        metrics = {"rank": effective_rank(embeddings)}
+        metrics = {"rank": effective_rank(embeddings), "spread": spread(embeddings)}
+        if not self.warned and (said := collapse(embeddings)):
+            self.warned = True
+            sys.stderr.write(f"{said}\n")
         if self.tree is not None and self.votes is not None:
             metrics["knn_r2"] = knn_score(embeddings, self.votes, self.tree)
         return {name: value for name, value in metrics.items() if np.isfinite(value)}
@@ -185,6 +195,7 @@ def pretrain(config: PretrainConfig) -> None:
             config.epochs,
             config.optim,
             config.resume,
+            ids=galaxies.ids,
             sync_batch_norm=config.sync_batch_norm,
         ),
         accelerator,

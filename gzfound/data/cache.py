@@ -21,7 +21,7 @@ from gzfound.data.bands import RGB, Bands
 from gzfound.data.decode import Pixels, check_geometry
 from gzfound.data.read import FILES_COLUMN, Rows, image_files, read_images
 from gzfound.data.skipped import BadInput
-from gzfound.errors import DataError, ImageError
+from gzfound.errors import DataError, GzfoundError, ImageError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -115,7 +115,13 @@ def decoded_images(
     target = home / f"images-{size}-{_key(files, names, size, crop, bands)}"
     if not target.is_dir():
         _build(target, total, shape, batches)
-    return _open(target, names, bad)
+    try:
+        return _open(target, names, bad)
+    except GzfoundError:
+        raise
+    except (EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"directory {target}: damaged ({reason}); remove it") from error
 
 
 def default_directory() -> Path:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
+from gzfound.errors import DataError
 from gzfound.trees.loading import campaigns_of
+
+MOST_PATHS = 10_000
+"""Names that the list of data files in a card may hold, counted as often as aliases repeat them."""
 
 GALAXY_ZOO_LICENCE = "cc-by-nc-sa-4.0"
 GALAXY_ZOO_REQUEST = (
@@ -182,12 +186,41 @@ def citations_of(campaign: str) -> tuple[str, ...]:
 
 def licence_of(source: str | Path) -> str:
     """The licence that a dataset's card names; ``unknown`` for one without a card at hand."""
-    card = Path(source) / "README.md"
+    return str(_matter_of(Path(source)).get("license", "unknown"))
+
+
+def check_data_files(folder: Path) -> None:
+    """Raise ``DataError`` if the card of a folder names data that are not in it."""
+    configs = _matter_of(folder).get("configs")
+    waiting: list[Any] = [
+        config.get(name)
+        for config in (configs if isinstance(configs, list) else ())
+        if isinstance(config, dict)
+        for name in ("data_files", "data_dir")
+    ]
+    for _ in range(MOST_PATHS):
+        if not waiting:
+            return
+        found = waiting.pop()
+        if isinstance(found, dict):
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+        elif isinstance(found, str):
+            path = PurePath(found)
+            if path.is_absolute() or ".." in path.parts or "://" in found:
+                raise DataError(f"{folder / 'README.md'}: {found!r} is not in this folder")
+    raise DataError(f"{folder / 'README.md'}: more than {MOST_PATHS} data files")
+
+
+def _matter_of(folder: Path) -> dict[str, Any]:
+    """The YAML of a card; empty without one, or where it cannot be read."""
+    card = folder / "README.md"
     if not card.is_file():
-        return "unknown"
-    parts = card.read_text(encoding="utf-8").split("---\n", 2)
+        return {}
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     try:
         matter = yaml.safe_load(parts[1]) if len(parts) == 3 else None
-    except yaml.YAMLError:
-        matter = None
-    return str(matter.get("license", "unknown")) if isinstance(matter, dict) else "unknown"
+    except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none is a ValueError
+        return {}
+    return matter if isinstance(matter, dict) else {}

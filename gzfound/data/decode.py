@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,9 @@ MAX_PIXELS = 2**26
 """Images of more pixels than this (8,192 by 8,192) are taken for decompression bombs."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"IEND\xaeB`\x82"
+_PNG_NOT_PLAIN = (b"tRNS", b"acTL")  # transparency, animation
+_PIL_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What PIL may try: its other plugins read no pictures of galaxies, and one starts a program."""
 _JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_NO_LENGTH = frozenset({0x01, 0xFF, *range(0xD0, 0xD9)})
 
@@ -52,7 +55,7 @@ def decode_image(data: bytes, name: str) -> Pixels:
             f"image {name}: FITS holds fluxes, not pixels; gzfound.data.decode_bands takes a "
             "stretch for them"
         )
-    size = _plain_size(data)
+    size = _png_size(data, name) if data.startswith(_PNG) else _plain_size(data)
     if size is not None:
         _check_size(size, name)
         return _decode_opencv(data, name)
@@ -99,14 +102,35 @@ def check_geometry(size: int, crop: float) -> None:
 
 
 def _plain_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a whole 8-bit grey or RGB JPEG or PNG; None for anything else."""
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg_size(data) if data.endswith(b"\xff\xd9") else None
-    if data.startswith(_PNG) and data.endswith(_PNG_END):
-        width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-        if depth == 8 and colour in (0, 2) and b"tRNS" not in data[:1024]:
-            return width, height
+    """Width and height of a whole 8-bit grey or RGB JPEG; None for anything else."""
+    if data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9"):
+        return _jpeg_size(data)
     return None
+
+
+def _png_size(data: bytes, name: str) -> tuple[int, int] | None:
+    """Width and height of an opaque 8-bit grey or RGB PNG of one picture; None for another PNG.
+
+    Raises:
+        ImageError: its end is missing, or a checksum does not hold; PIL passes over some of them.
+    """
+    size, plain, place, view = None, True, len(_PNG), memoryview(data)
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            reason = f"damaged or truncated (the checksum of {kind!r} does not hold)"
+            raise ImageError(f"image {name}: {reason}")
+        plain = plain and kind not in _PNG_NOT_PLAIN
+        if kind == b"IHDR" and length == 13:
+            *shape, depth, colour = struct.unpack_from(">IIBB", data, place + 8)
+            size = (shape[0], shape[1]) if depth == 8 and colour in (0, 2) else None
+        if kind == b"IEND":
+            return size if plain else None
+        place = end + 4
+    raise ImageError(f"image {name}: damaged or truncated (the end of the PNG is missing)")
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -149,12 +173,15 @@ def _decode_pil(data: bytes, name: str) -> Pixels:
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise ImageError(f"image {name}: truncated, the end of the JPEG is missing")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as image:
             _check_size(image.size, name)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image), name)
     except UnidentifiedImageError as error:
-        raise ImageError(f"image {name}: not an image, or damaged from the start") from error
+        kinds = ", ".join(_PIL_FORMATS)
+        raise ImageError(
+            f"image {name}: not an image, or damaged from the start; allowed: {kinds}"
+        ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"image {name}: more than the {MAX_PIXELS} pixels allowed") from error
     except ImageError:

@@ -41,7 +41,7 @@ def load_folder(
         raise DataError(f"{source}: config '{config}' not found; a folder of images has none")
     named = source.is_file()
     folder = source.parent if named else source
-    images = list_images(folder)
+    images = list_images(folder, bad)
     if not images:
         raise DataError(f"{folder}: no images in it ({', '.join(IMAGE_ENDINGS)}, or FITS)")
     path = source if named else _table_path(folder, table)
@@ -65,20 +65,47 @@ def load_pattern(
     root = pattern_root(source)
     if config not in (None, "default"):
         raise DataError(f"{source}: config '{config}' not found; a pattern of files has none")
-    columns = galaxies_of_pattern(source, list_images(root), bad)
+    columns = galaxies_of_pattern(source, list_images(root, bad), bad)
     return _pick_split(_to_dataset(root, columns), Path(source), split)
 
 
-def list_images(folder: Path) -> list[str]:
-    """Paths of the images under a folder, relative to it, sorted; hidden ones are passed over."""
+def list_images(folder: Path, bad: BadInput) -> list[str]:
+    """Paths of the images under a folder, relative to it, sorted; hidden ones are passed over.
+
+    A link that leads back to a folder above it is not followed. A folder that cannot be read, or a
+    name that is not UTF-8, is bad input.
+    """
+
+    def unreadable(error: OSError) -> None:
+        reason = f"{error.filename}: cannot be read ({error.strerror})"
+        bad.meet(str(error.filename), DataError(reason))
+
     found = []
-    for place, subfolders, files in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    above: dict[Path, tuple[tuple[int, int], ...]] = {}
+    for place, subfolders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        here, parents = _identity(Path(place)), above.pop(Path(place), ())
+        subfolders[:] = [n for n in subfolders if n[0] != "." and here not in parents]
+        above |= {Path(place, name): (*parents, here) for name in subfolders}
         inside = PurePath(place).relative_to(folder)
-        for name in files:
+        for name in files if here not in parents else ():
             if name[0] != "." and name.lower().endswith(IMAGE_ENDINGS + FITS_ENDINGS):
                 found.append((inside / name).as_posix())
-    return sorted(found)
+    return sorted(path for path in found if _is_utf8(path, folder, bad))
+
+
+def _identity(place: Path) -> tuple[int, int]:
+    """What a folder is, whatever it is called."""
+    status = place.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_utf8(path: str, folder: Path, bad: BadInput) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        bad.meet(path, DataError(f"{folder / path}: the name is not UTF-8; rename the file"))
+        return False
+    return True
 
 
 def id_of(path: str) -> str:

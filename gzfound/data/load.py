@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gzfound.data.card import check_data_files
 from gzfound.data.folder import load_folder, load_pattern
 from gzfound.data.several import is_pattern
 from gzfound.data.skipped import BadInput
@@ -58,7 +59,7 @@ def load_dataset(
         options: Any = {"table": table, "on_error": on_error, "errors_path": errors_path}
         return _load_several([str(each) for each in source], config, split, options)
     bad = BadInput(on_error, errors_path)
-    path = Path(source).expanduser()
+    path = _local(source)
     if is_pattern(str(source)):
         return load_pattern(str(source), config, split, bad)
     if path.is_dir() and is_hub_layout(path):
@@ -93,6 +94,16 @@ def _load_several(
     )
 
 
+def _local(source: str | Path) -> Path:
+    """The path that may be meant."""
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long; a user who is not there
+        raise DataError(f"{source}: no such folder or table ({error})") from error
+    return path
+
+
 def is_hub_layout(folder: Path) -> bool:
     """Whether a folder is a dataset in the layout of the hub: Parquet in ``data``, or a card."""
     if any(folder.glob("data/*.parquet")):
@@ -112,14 +123,16 @@ def _load_published(
     from gzfound.data.hub import explain
 
     local = Path(path).is_absolute()
+    if local:
+        check_data_files(Path(path))
     try:
         with _quiet_bars(local):
             loaded = datasets.load_dataset(path, config, split=split)
     except Exception as error:  # every failure of datasets and of its network stack becomes a line
         raise explain(error, source, local=local) from error
     if isinstance(loaded, datasets.DatasetDict):
-        return datasets.DatasetDict({name: _checked(part) for name, part in loaded.items()})
-    return _checked(loaded)
+        return datasets.DatasetDict({n: _checked(part, source) for n, part in loaded.items()})
+    return _checked(loaded, source)
 
 
 @contextmanager
@@ -137,12 +150,12 @@ def _quiet_bars(quiet: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _checked(dataset: Any) -> Dataset:
+def _checked(dataset: Any, source: str) -> Dataset:
     """The dataset with ``image`` as images and ``id_str`` as unique strings."""
     import datasets
     import pyarrow.compute as pc
 
-    where = f"split '{dataset.split}'"
+    where = f"{source}: split '{dataset.split}'"
     for column in ("image", "id_str"):
         if column not in dataset.column_names:
             found = shorten(dataset.column_names)
@@ -150,16 +163,26 @@ def _checked(dataset: Any) -> Dataset:
     if not isinstance(dataset.features["image"], datasets.Image):
         dataset = _as_images(dataset, where)
     ids = dataset.data.column("id_str")
+    text = _as_text(ids, where)
     if str(ids.type) not in ("string", "large_string"):
         order = dataset.column_names
-        text = ids.cast("string").to_pylist()
         dataset = dataset.remove_columns("id_str").add_column("id_str", text).select_columns(order)
         ids = dataset.data.column("id_str")
     if ids.null_count:
         raise DataError(f"{where}: column 'id_str' is empty in {ids.null_count} rows")
     if pc.count_distinct(ids).as_py() < len(ids):
-        raise DataError(f"{where}: {_first_repeat(ids.to_pylist())}")
+        raise DataError(f"{where}: {_first_repeat(text)}")
     return dataset
+
+
+def _as_text(ids: Any, where: str) -> list[str]:
+    import pyarrow as pa
+
+    try:
+        text: list[str] = ids.cast("string").to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: column 'id_str' must hold text; it holds {ids.type}") from error
+    return text
 
 
 def _as_images(dataset: Any, where: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 FILES_COLUMN = "fits_files"
 """The column of a dataset with the FITS files of a galaxy: their band, path and HDU."""
+
+MAX_BYTES = 2**30
+"""Files of more bytes than this are not read: no image is that large."""
 
 Rows = npt.NDArray[np.int64]
 Images = TypeVar("Images")
@@ -109,9 +113,13 @@ def file_bytes(file: dict[str, Any] | None, id_str: str) -> tuple[bytes, str]:
     if path is None:
         raise ImageError(f"image {id_str}: the row has no image")
     try:
-        return Path(path).read_bytes(), path
-    except OSError as error:
-        raise ImageError(f"image {path}: cannot be read ({error.strerror or error})") from error
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+            return Path(path).read_bytes(), path
+    except (OSError, ValueError) as error:  # a null in the name is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"image {path}: cannot be read ({reason})") from error
+    raise ImageError(f"image {path}: not a file of at most {MAX_BYTES} bytes")
 
 
 def galaxy_files(files: dict[str, Any], place: int) -> list[FitsFile]:

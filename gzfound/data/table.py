@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,18 +134,29 @@ def read_columns(path: Path) -> pa.Table:
 
     try:
         if path.name.lower().endswith(".parquet"):
-            return parquet.read_table(path)
+            with parquet.ParquetFile(path) as file:
+                return _checked(file.read(), path)
         whole = min(2**31 - 1, 20 * path.stat().st_size + 2**16)
         named = (*FILE_COLUMNS, *ID_COLUMNS, HDU_COLUMN)
         text: dict[str, Any] = {name: pa.string() for name in named}
-        return csv.read_csv(
+        found = csv.read_csv(
             path,
             read_options=csv.ReadOptions(block_size=whole),
             convert_options=csv.ConvertOptions(column_types=text),
         )
-    except (OSError, pa.ArrowException) as error:
+        return _checked(found, path)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path}: cannot be read as a table ({reason})") from error
+
+
+def _checked(columns: pa.Table, path: Path) -> pa.Table:
+    """The table, if no column is there twice and every value is what its type says."""
+    repeated = [name for name, times in Counter(columns.column_names).items() if times > 1]
+    if repeated:
+        raise DataError(f"{path}: column '{repeated[0]}' is there more than once; keep one")
+    columns.validate(full=True)
+    return columns
 
 
 def as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:

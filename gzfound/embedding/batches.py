@@ -27,7 +27,7 @@ from gzfound.data.read import Part, Rows, batches_of_rows, image_files, read_par
 from gzfound.data.skipped import BadInput
 from gzfound.embedding.forward import Forward
 from gzfound.embedding.store import Batch, Vectors
-from gzfound.errors import ConfigError
+from gzfound.errors import ConfigError, DataError
 from gzfound.models.precision import Precision, pick_device, usable_cores
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _on_cpu(
             bad.meet_all(part.failures)
             waited(reading / threads)
             if vectors is not None:
-                yield part.ids, vectors
+                yield _finite(part.ids, vectors)
 
 
 def _on_device(
@@ -158,9 +158,18 @@ def _on_device(
                 queued.append((part.ids, forward.start(part.images)))
             if len(queued) > 1:
                 ids, finish = queued.pop(0)
-                yield ids, finish()
+                yield _finite(ids, finish())
     for ids, finish in queued:
-        yield ids, finish()
+        yield _finite(ids, finish())
+
+
+def _finite(ids: list[str], vectors: Vectors) -> Batch:
+    """The batch; raises ``DataError`` if an embedding overflowed."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        first = ids[int(np.argmin(finite))]
+        raise DataError(f"embeddings: that of {first} is not finite; pass precision no (float32)")
+    return ids, vectors
 
 
 def _timed(parts: Generator[Found, None, None], waited: Callable[[float], None]) -> Iterator[Found]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gzfound.data.table import shorten
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.errors import ConfigError, DataError
 from gzfound.files import atomic_directory, atomic_file, check_file
@@ -65,9 +66,9 @@ def embedding_width(path: str | Path) -> int:
     """
     first = embedding_files(path)[0]
     try:
-        return int(pq.read_schema(first).field("embedding").type.list_size)
-    except (OSError, pa.ArrowException, AttributeError, KeyError) as error:
-        raise not_embeddings(path, error) from error
+        return vector_length(pq.read_schema(first), first)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise not_embeddings(first, error) from error
 
 
 def encoder_of(path: str | Path) -> EncoderIdentity | None:
@@ -93,17 +94,42 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
     Raises:
         DataError: there is no Parquet file of embeddings.
     """
+    width = embedding_width(path)
     for file in embedding_files(path):
-        width = embedding_width(file)
         try:
             with pq.ParquetFile(file) as opened:
+                if vector_length(opened.schema_arrow, file) != width:
+                    raise DataError(f"embeddings: {file} has not the {width} numbers of the first")
                 for group in range(opened.num_row_groups):
                     table = opened.read_row_group(group, columns=["id_str", "embedding"])
-                    column = table.column("embedding").combine_chunks()
-                    vectors = np.asarray(column.flatten(), dtype=np.float32).reshape(-1, width)
-                    yield table.column("id_str").to_pylist(), vectors
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise not_embeddings(path, error) from error
+                    table = table.select(["id_str", "embedding"]).cast(_schema(width))
+                    yield _batch(table, file)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise not_embeddings(file, error) from error
+
+
+def vector_length(schema: pa.Schema, file: Path) -> int:
+    """The length of the embeddings in a file with columns ``id_str`` and ``embedding``."""
+    for name in ("id_str", "embedding"):
+        if schema.names.count(name) != 1:
+            found = shorten(schema.names)
+            reason = f"one column '{name}' is needed; found {found}"
+            raise DataError(f"embeddings: {file} holds no embeddings: {reason}")
+    kind = schema.field("embedding").type
+    if not pa.types.is_fixed_size_list(kind) or kind.list_size < 1:
+        reason = f"column 'embedding' must hold lists of one size, not {kind}"
+        raise DataError(f"embeddings: {file} holds no embeddings: {reason}")
+    return int(kind.list_size)
+
+
+def _batch(table: pa.Table, file: Path) -> Batch:
+    table.validate(full=True)
+    column = table.column("embedding").combine_chunks()
+    values = column.flatten()
+    if table.column("id_str").null_count or column.null_count or values.null_count:
+        raise DataError(f"embeddings: {file} has rows without an id_str or without an embedding")
+    vectors: Vectors = values.to_numpy().reshape(-1, column.type.list_size)
+    return table.column("id_str").to_pylist(), vectors
 
 
 def embedding_files(path: str | Path) -> list[Path]:

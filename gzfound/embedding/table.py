@@ -15,7 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gzfound.embedding.identity import EncoderIdentity
-from gzfound.embedding.store import Vectors, embedding_files, encoder_of, not_embeddings
+from gzfound.embedding.store import (
+    Vectors,
+    embedding_files,
+    encoder_of,
+    not_embeddings,
+    vector_length,
+)
 from gzfound.errors import DataError
 
 Integers = npt.NDArray[np.int64]
@@ -56,7 +62,7 @@ class EmbeddingTable:
         widths = []
         for file in self.files:
             with self._opened(file) as opened:
-                widths.append(_width(file, opened.schema_arrow))
+                widths.append(vector_length(opened.schema_arrow, file))
                 for number in range(opened.num_row_groups):
                     rows = opened.metadata.row_group(number).num_rows
                     self._groups.append(_Group(file, number, self.rows, rows))
@@ -162,17 +168,3 @@ class EmbeddingTable:
                 yield opened
         except (OSError, pa.ArrowException, KeyError) as error:
             raise not_embeddings(file, error) from error
-
-
-def _width(file: Path, schema: pa.Schema) -> int:
-    """The length of the embeddings of a file with this schema."""
-    missing = [name for name in ("id_str", "embedding") if name not in schema.names]
-    if missing:
-        raise DataError(f"embeddings: {file}: column '{missing[0]}' is missing")
-    kind = schema.field("embedding").type
-    if not pa.types.is_fixed_size_list(kind) or not pa.types.is_floating(kind.value_type):
-        raise DataError(
-            f"embeddings: {file}: column 'embedding' holds {kind}; allowed is a fixed-size list "
-            "of floats"
-        )
-    return int(kind.list_size)

@@ -10,18 +10,55 @@ from gzfound.votes import total_votes, vote_fractions
 
 Floats = npt.NDArray[np.floating]
 
+LEAST_GALAXIES = 8
+LEAST_RANK = 1.5
+LEAST_SPREAD = 0.01
+"""Below these an embedding has collapsed; untrained encoders have a spread of 0.07 and more."""
+
 
 def effective_rank(embeddings: Floats) -> float:
     """The number of directions that embeddings ``(N, F)`` really use, 1 for a collapsed encoder.
 
     The exponential of the entropy of the singular values of the centred embeddings (RankMe,
-    Garrido et al. 2023, arXiv:2210.02885, eq. 1); values within rounding of zero are left out.
+    Garrido et al. 2023, arXiv:2210.02885, eq. 1); values within rounding of zero are left out. NaN
+    where an embedding is not finite.
     """
+    if not np.isfinite(embeddings).all():
+        return float("nan")
     values = np.linalg.svd(embeddings - embeddings.mean(axis=0), compute_uv=False)
     rounding = np.finfo(np.float32).eps * float(np.linalg.norm(embeddings))
     values = values[values > rounding]
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 1.0
+
+
+def spread(embeddings: Floats) -> float:
+    """How far the directions of embeddings ``(N, F)`` differ: 0 if they are one, at most 1.
+
+    The standard deviation of the embeddings at length 1, over all features together (Chen & He
+    2021, arXiv:2011.10566, sect. 4.1, take the same one by one to see a collapse).
+    """
+    values = np.asarray(embeddings, np.float64)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return float(np.sqrt((values / np.maximum(norms, 1e-12)).var(axis=0).sum()))
+
+
+def collapse(embeddings: Floats) -> str:
+    """A line that says that embeddings ``(N, F)`` have collapsed, with the remedy, or nothing.
+
+    Embeddings that are not finite have, too.
+
+    Fewer than ``LEAST_GALAXIES`` say nothing of it.
+    """
+    if len(embeddings) < LEAST_GALAXIES:
+        return ""
+    rank, width = effective_rank(embeddings), spread(embeddings)
+    if rank >= LEAST_RANK and width >= LEAST_SPREAD:
+        return ""
+    return (
+        f"warning: the embedding has collapsed (rank {rank:.2g}, spread {width:.2g}): start again "
+        "with a lower optim.learning_rate, a larger batch_size or weaker views"
+    )
 
 
 def knn_score(

@@ -53,6 +53,8 @@ class FinetuneConfig(RunConfig):
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 0")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
+        if not 0 < self.encoder_scale < float("inf"):
+            raise ConfigError(f"encoder_scale: {self.encoder_scale} must be above 0")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout: {self.dropout} must be at least 0 and below 1")
 

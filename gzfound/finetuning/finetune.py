@@ -69,7 +69,16 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     record = provenance(recipe, config)
     groups = campaign_numbers(galaxies)[parts["train"]] if config.balance else None
     tuning = Tuning(
-        config, accelerator, folder, task, galaxies.images, parts, model, record, groups
+        config,
+        accelerator,
+        folder,
+        task,
+        galaxies.images,
+        parts,
+        model,
+        record,
+        galaxies.ids,
+        groups,
     )
     if config.tune == "head":
         tune_head(tuning, folder, config.epochs)

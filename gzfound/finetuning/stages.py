@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Tuning:
         parts: rows of the galaxies to train on and of those to validate with.
         model: encoder and head.
         record: metadata of the weights.
+        ids: names of all galaxies.
         groups: the campaign of each galaxy to train on, as a number, if they are balanced.
     """
 
@@ -61,6 +63,7 @@ class Tuning:
     parts: dict[str, Rows]
     model: HeadModel
     record: dict[str, Any]
+    ids: Sequence[str]
     groups: Rows | None
 
     def order(self) -> BatchOrder:
@@ -73,6 +76,7 @@ class Tuning:
 def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
     """Train the head alone, on the embeddings of the images as they are."""
     config, device = tuning.config, tuning.accelerator.device
+    patience, tracked = config.patience, not config.probes
     head = copy.deepcopy(tuning.model.head)  # wrapped here for processes, which is not undone
     inputs = embed_arrays(tuning.model.encoder, tuning.images, device)
     arrays = {"embeddings": inputs, "targets": tuning.task.targets}
@@ -80,7 +84,7 @@ def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
     if tuning.accelerator.is_main_process:
         folder.mkdir(exist_ok=True)
     train(
-        Run(folder, epochs, config.optim, config.resume, config.patience, not config.probes),
+        Run(folder, epochs, config.optim, config.resume, patience, tracked, ids=tuning.ids),
         tuning.accelerator,
         head,
         build_optimiser(parameter_groups(head, config.optim.weight_decay), config.optim),
@@ -121,6 +125,7 @@ def tune_together(tuning: Tuning) -> None:
             config.resume,
             config.patience,
             sync_batch_norm=config.sync_batch_norm,
+            ids=tuning.ids,
         ),
         tuning.accelerator,
         model,

@@ -24,9 +24,16 @@ from gzfound.models.transform import (
     attach_transform,
     channel_statistics,
 )
+from gzfound.models.weights_files import (
+    check_inside,
+    check_model_args,
+    check_tensors,
+    in_one_line,
+    read_json,
+    read_tensors,
+    refuse_pickle,
+)
 from gzfound.weights import FOLDER, find_weights, list_weights
-
-PICKLED = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
 def save_weights(
@@ -97,10 +104,15 @@ def load_encoder(
         raise ConfigError(f"in_chans: {in_chans} must be at least 1")
 
     found = find_weights(weights)
+    name = _name_to_load_again(found)
+    if isinstance(found, str) and found.startswith("hf-hub:"):
+        found = _downloaded(found)
+    tensors: dict[str, Tensor] = {}
     if isinstance(found, Path):
         _check_channels(found, read_config(found), in_chans)
+        tensors = read_tensors(found / "model.safetensors")
         source = f"local-dir:{found}"
-    elif timm.is_model(found) or found.startswith("hf-hub:"):
+    elif timm.is_model(found):
         source = found
     else:
         packaged = ", ".join(list_weights()) or "none"
@@ -112,12 +124,12 @@ def load_encoder(
         adapted: Any = {} if in_chans is None else {"in_chans": in_chans}
         encoder: nn.Module = timm.create_model(source, pretrained=True, num_classes=0, **adapted)
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"weights: cannot load {str(found)!r}: {reason}") from error
-    transform = _transform_of(encoder, crop, in_chans, _fits_of(found))
+        raise WeightsError(f"weights: cannot load {str(found)!r}: {in_one_line(error)}") from error
+    check_tensors(encoder, tensors, found)
+    transform = _transform_of(encoder, crop, in_chans, found)
     attach_transform(encoder, transform if fits is None else transform.reading(fits))
     # torch declares every attribute of a module to be a tensor or a module.
-    encoder.loaded_from = _name_to_load_again(found)  # type: ignore[assignment]
+    encoder.loaded_from = name  # type: ignore[assignment]
     return encoder.to(device).eval()
 
 
@@ -132,49 +144,56 @@ def load_head(weights: str | Path | None, encoder: nn.Module) -> Head:
     Raises:
         WeightsError: the directory has no head, or one of another shape.
     """
-    from safetensors.torch import load_file
-
     path = find_weights(weights)
     if isinstance(path, str):
         raise WeightsError(
             f"weights: a head is read from a directory, not from {path!r}; download "
             "one with `hf download owner/name --local-dir W`"
         )
-    notes = read_config(path).get("gzfound", {})
+    notes = read_config(path)["gzfound"]
     description = notes.get("head")
     if "columns" in notes:  # how weights before 0.1.0 described their only kind of head
         description = {"kind": "tree", "columns": notes["columns"]}
     if not description or not (path / "head.safetensors").is_file():
         raise WeightsError(f"weights: {path} has no head; fine-tune it first")
-    head = new_head(description, encoder_features(encoder))
     try:
-        head.load_state_dict(load_file(path / "head.safetensors"))
-    except Exception as error:  # safetensors raises its own kind, torch a RuntimeError
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"weights: cannot load {path / 'head.safetensors'}: {reason}") from error
+        head = new_head(description, encoder_features(encoder))
+    except WeightsError:
+        raise
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{path / 'config.json'} describes no head: {in_one_line(error)}"
+        raise WeightsError(f"weights: {reason}") from error
+    file = path / "head.safetensors"
+    tensors = read_tensors(file)
+    check_tensors(head, tensors, file)
+    try:
+        head.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"weights: cannot load {file}: {in_one_line(error)}") from error
     return head.eval()
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The parsed ``config.json`` of a weights directory, checked to name safe files only.
+    """The parsed ``config.json`` of a weights directory, once the directory is found to be safe.
+
+    Its ``gzfound`` part, metadata that weights of others lack, is there and may be empty.
 
     Raises:
-        WeightsError: the path is pickled, or a file is missing or is no JSON object.
+        WeightsError: the path is pickled, a link leads out of the directory, or a file is missing
+            or is not what it should be.
     """
-    if path.suffix in PICKLED:
-        raise WeightsError(
-            f"weights: {path} is pickled and may run code; convert it to safetensors and pass the "
-            "directory that holds model.safetensors and config.json"
-        )
+    refuse_pickle(path)
     missing = [n for n in ("config.json", "model.safetensors") if not (path / n).is_file()]
     if missing:
         raise WeightsError(f"weights: {path} has no {' and no '.join(missing)}")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"weights: {path / 'config.json'} is not JSON: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
-        raise WeightsError(f"weights: {path / 'config.json'} names no 'architecture'")
+    check_inside(path)
+    file = path / "config.json"
+    config = read_json(file)
+    if not isinstance(config.get("architecture"), str):
+        raise WeightsError(f"weights: {file} names no 'architecture'")
+    check_model_args(config.get("model_args") or {}, file)
+    if not isinstance(config.setdefault("gzfound", {}), dict):
+        raise WeightsError(f"weights: {file}: 'gzfound' must be an object")
     return config
 
 
@@ -252,19 +271,39 @@ def _timm_config(encoder: nn.Module, transform: EncoderTransform) -> dict[str, A
     }
 
 
+def _downloaded(name: str) -> Path:
+    """The directory of ``hf-hub:owner/name@revision``, without any pickled file that it has."""
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = name.removeprefix("hf-hub:").partition("@")
+    wanted = ["config.json", "model.safetensors", "head.safetensors"]
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
+    except Exception as error:  # the hub and its network stack each raise their own kinds
+        raise WeightsError(f"weights: cannot load {name!r}: {in_one_line(error)}") from error
+
+
 def _transform_of(
-    encoder: nn.Module, crop: float | None, in_chans: int | None, fits: FitsConfig
+    encoder: nn.Module, crop: float | None, in_chans: int | None, named: Path | str
 ) -> EncoderTransform:
     found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
-    mean, std = tuple(found["mean"]), tuple(found["std"])
-    mean, std = channel_statistics(len(mean) if in_chans is None else in_chans, mean, std)
-    return EncoderTransform(
-        size=int(found["input_size"][-1]),
-        crop=crop or float(found.get("crop_pct") or 1.0),
-        mean=mean,
-        std=std,
-        fits=fits,
-    )
+    try:
+        held, size = int(found["input_size"][0]), int(found["input_size"][-1])
+        mean, std = (tuple(float(n) for n in found[name]) for name in ("mean", "std"))
+        whole = crop or float(found.get("crop_pct") or 1.0)
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"the input of {str(named)!r} is not described: {in_one_line(error)}"
+        raise WeightsError(f"weights: {reason}") from error
+    channels = held if in_chans is None else in_chans
+    if in_chans is None and held != len(mean):
+        raise WeightsError(
+            f"weights: {str(named)!r} takes {held} bands, but has the mean of {len(mean)}"
+        )
+    mean, std = channel_statistics(channels, mean, std)
+    try:
+        return EncoderTransform(size, whole, mean, std, _fits_of(named))
+    except (ConfigError, ValueError) as error:
+        raise WeightsError(f"weights: the input of {str(named)!r}: {error}") from error
 
 
 def _check_channels(path: Path, config: Mapping[str, Any], in_chans: int | None) -> None:
@@ -276,22 +315,11 @@ def _check_channels(path: Path, config: Mapping[str, Any], in_chans: int | None)
 
 
 def _fits_of(weights: Path | str) -> FitsConfig:
-    """What weights say of FITS; those of the hub say it in their ``config.json`` too.
+    """What a weights directory says of FITS; a timm name says nothing.
 
     Raises:
-        WeightsError: what they say is not understood.
+        ConfigError: what it says is not understood.
     """
     if isinstance(weights, str):
-        if not weights.startswith("hf-hub:"):
-            return FitsConfig()
-        from huggingface_hub import hf_hub_download
-
-        repo, _, revision = weights.removeprefix("hf-hub:").partition("@")
-        path = Path(hf_hub_download(repo, "config.json", revision=revision or None))
-    else:
-        path = weights / "config.json"
-    held = json.loads(path.read_text(encoding="utf-8")).get("gzfound", {}).get("fits")
-    try:
-        return FitsConfig.from_dict(held or {})
-    except ConfigError as error:
-        raise WeightsError(f"weights: {path}: {error}") from error
+        return FitsConfig()
+    return FitsConfig.from_dict(read_config(weights).get("gzfound", {}).get("fits") or {})

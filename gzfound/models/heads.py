@@ -147,6 +147,8 @@ def new_head(description: Mapping[str, Any], num_features: int) -> Head:
             return ClassHead(num_features, description["target"], description["classes"])
         if description["kind"] == "number":
             target, mean, std = (description[name] for name in ("target", "mean", "std"))
+            if not np.isfinite([mean, std]).all():
+                raise WeightsError(f"weights: a head of mean {mean}, std {std}; allowed: finite")
             return NumberHead(num_features, target, float(mean), float(std))
     except KeyError as error:
         raise WeightsError(f"weights: the head has no {error} in config.json") from error

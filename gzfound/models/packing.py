@@ -13,6 +13,7 @@ from torch import Tensor
 from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
 from gzfound.models.checkpoint import read_config
+from gzfound.models.weights_files import read_tensors
 
 Half = Literal["bf16", "fp16"]
 
@@ -36,14 +37,15 @@ def halve_weights(
     Raises:
         WeightsError: ``source`` is not a weights directory.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     config = read_config(source)
-    config["gzfound"] = {**(config.get("gzfound", {}) if notes is None else notes)}
+    config["gzfound"] = {**(config["gzfound"] if notes is None else notes)}
     with atomic_directory(target) as folder:
         for name in ("model.safetensors", "head.safetensors"):
             if (source / name).is_file():
-                state = {key: _half(v, precision) for key, v in load_file(source / name).items()}
+                tensors = read_tensors(source / name)
+                state = {key: _half(value, precision) for key, value in tensors.items()}
                 save_file(state, folder / name, metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(weights_card(config), encoding="utf-8")

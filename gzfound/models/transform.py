@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from gzfound.data.bands import Bands
-from gzfound.data.decode import square_resize
+from gzfound.data.decode import check_geometry, square_resize
 from gzfound.data.fits_config import FitsConfig
-from gzfound.errors import WeightsError
+from gzfound.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LARGEST_INPUT = 8192
+"""The most pixels that a side of the input may have: those of the largest image that is read."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class EncoderTransform:
         mean: mean subtracted from each channel, on the scale 0 to 1.
         std: standard deviation that divides each channel, on the scale 0 to 1.
         fits: which bands of FITS the channels are, and how their fluxes become pixels.
+
+    Raises:
+        ConfigError: one of them is out of range.
     """
 
     size: int
@@ -47,6 +53,15 @@ class EncoderTransform:
     def reading(self, fits: FitsConfig) -> EncoderTransform:
         """This transform with other choices for FITS where ``fits`` makes any."""
         return replace(self, fits=fits.over(self.fits))
+
+    def __post_init__(self) -> None:
+        check_geometry(self.size, self.crop)
+        if self.size > LARGEST_INPUT:
+            raise ConfigError(f"size {self.size}: must be at most {LARGEST_INPUT} pixels")
+        if len(self.mean) != len(self.std) or not np.isfinite([*self.mean, *self.std]).all():
+            raise ConfigError(f"mean {self.mean}, std {self.std}: must be as many finite numbers")
+        if not self.std or min(self.std) <= 0:
+            raise ConfigError(f"std {self.std}: must be above 0")
 
     def __call__(self, image: Image | np.ndarray[Any, np.dtype[np.uint8]] | Tensor) -> Tensor:
         """One image to a normalised float tensor of shape ``(C, size, size)``.

@@ -5,19 +5,27 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import os
+import reprlib
 import sys
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import yaml
 
 from gzfound.errors import ConfigError, one_line_usage
 from gzfound.files import write_text
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 C = TypeVar("C")
+
+MOST_VALUES = 10_000
+"""Values that a file may hold, counted as often as aliases repeat them."""
 
 
 def parse_config(kind: type[C], description: str, argv: Sequence[str] | None = None) -> C:
@@ -50,14 +58,35 @@ def read_config_file(kind: type[C], path: str | Path) -> C:
         ConfigError: as :func:`parse_config`.
     """
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+        _refuse_repeats(yaml.compose(text, Loader=yaml.SafeLoader), path)
+        loaded = yaml.safe_load(text)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"config: cannot read {path}: {reason}") from error
     if not isinstance(loaded, Mapping):
-        raise ConfigError(f"config: {path} must hold 'key: value' lines, not {loaded!r}")
+        given = reprlib.repr(loaded)
+        raise ConfigError(f"config: {path} must hold 'key: value' lines, not {given}")
     _refuse_unknown_keys(kind, loaded, path, "")
     return _validated(kind, _expanded(loaded, path), path)
+
+
+def _refuse_repeats(root: yaml.Node | None, path: str | Path) -> None:
+    """Raise ``ConfigError`` for a key that is there twice, and for aliases that multiply."""
+    waiting, seen = [root], 0
+    while waiting:
+        node, seen = waiting.pop(), seen + 1
+        if seen > MOST_VALUES:
+            raise ConfigError(f"config: {path} holds more than {MOST_VALUES} values")
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if repeated := [key for key in keys if keys.count(key) > 1]:
+                raise ConfigError(f"config: {path} has the key {repeated[0]!r} more than once")
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
 
 
 def save_config(config: Any, path: str | Path) -> None:
@@ -66,16 +95,24 @@ def save_config(config: Any, path: str | Path) -> None:
 
 
 def _validated(kind: type[C], values: Mapping[str, Any], path: str | Path) -> C:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return cast(C, _adapter(cast(Any, kind)).validate_python(values))
     except ValidationError as failure:
         first = failure.errors()[0]
         if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
             raise ConfigError(f"{path}: {cause}") from failure
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {key}: {first['msg']}, not {first['input']!r}") from failure
+        given = reprlib.repr(first["input"])
+        raise ConfigError(f"{path}: {key}: {first['msg']}, not {given}") from failure
+
+
+@functools.cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _refuse_unknown_keys(kind: Any, values: Mapping[Any, Any], path: str | Path, at: str) -> None:
@@ -86,6 +123,8 @@ def _refuse_unknown_keys(kind: Any, values: Mapping[Any, Any], path: str | Path,
             close = difflib.get_close_matches(str(key), names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
             raise ConfigError(f"{path}: unknown key {at + str(key)!r}; {hint}")
+        if isinstance(value, bool) and hints[key] is not bool:
+            raise ConfigError(f"{path}: {at}{key}: must not be {value}")
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
             _refuse_unknown_keys(hints[key], value, path, f"{at}{key}.")
 

@@ -123,7 +123,9 @@ def load_galaxies(
     votes = None
     if tree is not None:
         parts = zip(datasets, decoded, strict=True)
-        votes = np.concatenate([_votes(d, kept.rows, tree) for d, kept in parts])
+        votes = np.concatenate(
+            [_votes(d, k.rows, tree, s) for (d, k), s in zip(parts, sources, strict=True)]
+        )
     single = len(decoded) == 1
     images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
     ids = [name for kept in decoded for name in kept.ids]
@@ -211,12 +213,15 @@ def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple
     return crops
 
 
-def _votes(dataset: Dataset, rows: Any, tree: DecisionTree) -> npt.NDArray[np.int32]:
+def _votes(dataset: Dataset, rows: Any, tree: DecisionTree, source: str) -> npt.NDArray[np.int32]:
     chosen = dataset.with_format(None)
     nothing = np.zeros(len(dataset), dtype=np.int32)
     present = set(dataset.column_names)
     table = {name: chosen[name][:] if name in present else nothing for name in tree.columns}
-    votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[np.asarray(rows)]
+    try:
+        votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[np.asarray(rows)]
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
     return votes
 
 

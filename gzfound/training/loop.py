@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gzfound.errors import ConfigError, GzfoundError
+from gzfound.errors import ConfigError
 from gzfound.training.batches import Batch, Batches
 from gzfound.training.clock import StepClock
+from gzfound.training.nonfinite import FiniteGuard
 from gzfound.training.optim import OptimConfig, set_learning_rate
 from gzfound.training.patience import WATCHED, Patience
 from gzfound.training.processes import share_layers
@@ -44,6 +45,7 @@ class Run:
         patience: epochs without a better ``validation_loss`` that end the run; 0 never ends it.
         tracked: whether the accelerator's trackers follow it.
         sync_batch_norm: whether batch norm takes its statistics over all processes.
+        ids: names of the galaxies, for messages.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Run:
     patience: int = 0
     tracked: bool = True
     sync_batch_norm: bool = True
+    ids: Sequence[str] = ()
 
 
 def train(
@@ -77,7 +80,7 @@ def train(
             process; with ``run.patience``, one of them is ``validation_loss``.
 
     Raises:
-        GzfoundError: the loss is not finite; the message names the step.
+        GzfoundError: a loss or a gradient is not finite; the message names the step.
         ConfigError: the checkpoint to go on from is one of another run.
     """
     if accelerator.num_processes > 1:
@@ -157,12 +160,13 @@ def _epoch(
     total_loss = 0.0
     clock: StepClock | None = None
     unread: deque[tuple[StepClock, int, float]] = deque()
+    guard = FiniteGuard(run, accelerator, model, optimiser, batches, step, says.say)
 
     def read() -> float:
         past, number, rate = unread.popleft()
         value = past.read()
-        if not math.isfinite(value):
-            raise GzfoundError(f"loss: {value} at step {number}; lower optim.learning_rate")
+        if not guard.fine(value, number, batch):
+            return 0.0
         rates.waited(past.waited)
         rates.done(order.batch_size)
         says.record("step", number, {"loss": value, "learning_rate": rate})
@@ -174,12 +178,12 @@ def _epoch(
         clock = StepClock(accelerator.device, time.perf_counter() - ready, clock)
         taken = epoch * order.steps + number
         rate = set_learning_rate(optimiser, taken // order.accumulate, moves, run.optim)
+        guard.before_forward()
         with accelerator.accumulate(model):
             with _counted(rates, order.batch_size / accelerator.num_processes):
                 loss = step(model, batch, epoch)
                 accelerator.backward(loss)
-            if run.optim.clip and accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(model.parameters(), run.optim.clip)
+            guard.before_step()
             optimiser.step()
             optimiser.zero_grad()
         clock.finish(accelerator.reduce(loss.detach(), "mean"))
@@ -190,4 +194,5 @@ def _epoch(
         ready = time.perf_counter()
     while unread:
         total_loss += read()
-    return {"loss": total_loss / order.steps, **rates.summary()}
+    loss_of_each = total_loss / max(1, order.steps - guard.skipped)
+    return {"loss": loss_of_each, **guard.end_of_epoch(), **rates.summary()}

@@ -24,6 +24,7 @@ class OptimConfig:
         warmup: share of the steps over which the learning rate rises linearly.
         final: last learning rate over the largest; between them the decay is a cosine.
         clip: largest norm of the gradient; 0 for no limit.
+        on_non_finite: stop at a loss or a gradient that is not finite, or skip its step.
     """
 
     optimiser: Literal["adamw", "lars"] = "adamw"
@@ -32,9 +33,10 @@ class OptimConfig:
     warmup: float = 0.1
     final: float = 0.01
     clip: float = 1.0
+    on_non_finite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise ConfigError(f"optim.learning_rate: {self.learning_rate} must be above 0")
         for name, top in (("warmup", 1.0), ("final", 1.0), ("weight_decay", 1e9), ("clip", 1e9)):
             if not 0 <= getattr(self, name) <= top:

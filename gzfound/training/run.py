@@ -106,6 +106,8 @@ class RunConfig:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
         if self.in_chans is not None and self.in_chans < 1:
             raise ConfigError(f"in_chans: {self.in_chans} must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed: {self.seed} must be 0 to {2**32 - 1}")
         if not 0 < self.labelled <= 1:
             raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
         trackers = [kind.value for kind in LoggerType]

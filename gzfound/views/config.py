@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from gzfound.errors import ConfigError
 
+LARGEST = 8192
+"""The most pixels that a side of a view may have: those of the largest image that is read."""
+
 
 @dataclass(frozen=True)
 class ViewConfig:
@@ -41,13 +44,13 @@ class ViewConfig:
         low, high = self.zoom
         if not 0 < low <= high <= 1.5:
             raise ConfigError(f"views.zoom: {self.zoom} must be 0 < smallest <= largest <= 1.5")
-        if self.size < 8:
-            raise ConfigError(f"views.size: {self.size} must be at least 8")
+        if not 8 <= self.size <= LARGEST:
+            raise ConfigError(f"views.size: {self.size} must be at least 8, at most {LARGEST}")
         for name in ("aspect", "brightness", "contrast", "colour"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 1")
-        if self.blur > self.size / 6:
+        if not self.blur <= self.size / 6:
             raise ConfigError(f"views.blur: {self.blur} must be at most {self.size / 6:.3g}")
         for name in ("rotation", "shift", "blur", "blur_probability", "noise"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 0")

@@ -7,6 +7,7 @@ Each is a weights directory in half precision, of at most 16 MiB, made by
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def find_weights(weights: str | Path | None) -> Path | str:
             "'hf-hub:owner/name' or a timm model"
         )
     named = str(DEFAULT if weights is None else weights)
-    if weights is not None and Path(weights).exists():
+    if weights is not None and os.path.exists(weights):  # noqa: PTH110  # never raises
         return Path(weights)
     return FOLDER / named if named in list_weights() else named
 

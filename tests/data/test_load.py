@@ -70,7 +70,7 @@ def test_ids_must_name_galaxies(
 ) -> None:
     with pytest.raises(DataError) as caught:
         load_dataset(hub_directory(tmp_path / "gz", ids=ids))
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{tmp_path / 'gz'}: {message}"
 
 
 def test_columns_must_be_there(tmp_path: Path) -> None:

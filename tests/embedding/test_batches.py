@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from gzfound.data.read import image_files
 from gzfound.embedding import batches, embed_batches
 from gzfound.embedding.batches import default_batch_size
 from gzfound.embedding.forward import Forward, grey_levels, standardised
-from gzfound.errors import ConfigError
+from gzfound.embedding.store import Batch
+from gzfound.errors import ConfigError, DataError
 from gzfound.models import EncoderTransform
 
 
@@ -135,6 +137,32 @@ def test_options_are_checked_at_once(dataset: Dataset, encoder: nn.Module) -> No
         embed_batches(dataset, encoder, threads=0, batch_size=8)
     with pytest.raises(ConfigError, match="decode 'gpu': not one of cpu, device"):
         embed_batches(dataset, encoder, decode="gpu")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", [batches._on_cpu, batches._on_device])
+def test_an_embedding_that_overflows_names_its_galaxy(
+    dataset: Dataset, encoder: nn.Module, engine: Callable[..., Iterator[Batch]]
+) -> None:
+    """The third galaxy of the second batch of four."""
+    count = 0
+
+    def overflow(read: batches.Reader, forward: Forward, *others: Any) -> Iterator[Batch]:
+        def spoiled(pixels: np.ndarray) -> np.ndarray:
+            nonlocal count
+            count += 1
+            vectors = np.array(forward(pixels))
+            vectors[2, 5] = np.inf if count == 2 else 0
+            return vectors
+
+        spoiled.start = lambda pixels: lambda: spoiled(pixels)  # type: ignore[attr-defined]
+        return engine(read, spoiled, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_on_cpu", overflow)
+        found = embed_batches(dataset, encoder, batch_size=4, threads=1)
+        assert next(found)[0] == dataset["id_str"][:4]
+        with pytest.raises(DataError, match=f"that of {dataset['id_str'][6]} is not finite; pass"):
+            next(found)
 
 
 def test_ten_times_the_galaxies_take_no_more_memory(dataset: Dataset, encoder: nn.Module) -> None:

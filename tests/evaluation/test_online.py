@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from gzfound import load_tree
-from gzfound.evaluation.online import effective_rank, knn_score
+from gzfound import load_dataset, load_tree
+from gzfound.data import decoded_images
+from gzfound.embedding import embed_arrays
+from gzfound.evaluation.online import LEAST_SPREAD, collapse, effective_rank, knn_score, spread
+from gzfound.models import EncoderTransform, attach_transform, create_encoder
 from gzfound.votes import vote_fractions
 
 TREE = load_tree("gz_hubble")
@@ -92,3 +97,42 @@ def test_too_few_galaxies_or_votes_give_no_score(count: int, volunteers: int) ->
     votes = votes_on_root(count, volunteers)
     embeddings = np.random.default_rng(1).normal(size=(count, 6))
     assert math.isnan(knn_score(embeddings, votes, TREE))
+
+
+def test_the_spread_of_opposite_and_of_equal_directions() -> None:
+    """Points at plus and minus an axis lie 1 from their mean; lengths do not count."""
+    axis = np.eye(4)[:1]
+    assert spread(np.concatenate([axis, -5 * axis])) == pytest.approx(1.0)
+    assert spread(np.concatenate([axis, 5 * axis])) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "collapsed"),
+    [
+        (np.ones((50, 16)), True),
+        (np.zeros((50, 16)), True),
+        (1 + 1e-4 * np.random.default_rng(0).normal(size=(50, 16)), True),
+        (np.random.default_rng(0).normal(size=(50, 1)) * np.ones((1, 16)), True),
+        (np.random.default_rng(0).normal(size=(50, 16)), False),
+        (1 + 0.1 * np.random.default_rng(0).normal(size=(50, 16)), False),
+        (np.ones((3, 16)), False),
+        (np.full((50, 16), np.nan), True),
+    ],
+    ids=["point", "zeros", "near a point", "line", "ball", "small ball", "too few", "NaN"],
+)
+def test_a_collapse_is_one_line_with_the_remedy(embeddings: np.ndarray, collapsed: bool) -> None:
+    said = collapse(embeddings)
+    assert bool(said) == collapsed
+    assert "\n" not in said
+    assert collapsed == ("lower optim.learning_rate" in said)
+
+
+def test_an_untrained_encoder_has_not_collapsed(simulated_galaxies: Path) -> None:
+    """Its embeddings are alike, but far more different than the limit."""
+    torch.manual_seed(0)
+    encoder = create_encoder("resnet10t")
+    attach_transform(encoder, EncoderTransform(24))
+    found = decoded_images(load_dataset(str(simulated_galaxies), split="train"), 24)
+    embeddings = embed_arrays(encoder, found.images)
+    assert collapse(embeddings) == ""
+    assert spread(embeddings) > 3 * LEAST_SPREAD

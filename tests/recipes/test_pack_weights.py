@@ -145,6 +145,8 @@ def mistake(arguments: list[str], option: str, value: str) -> list[str]:
         ("--results", "nowhere.json", "cannot read nowhere.json"),
         ("--results", "OTHER", "is of weights 'W', not"),
         ("--results", "EMPTY", "is no file of benchmarks/linear_probe.py"),
+        ("--results", "LIST", "does not say which weights were measured"),
+        ("--results", "ROWS", "holds a table that is none"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
@@ -158,7 +160,12 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     message: str,
 ) -> None:
     found: dict[str, Any] = json.loads(results.read_text())
-    files = {"OTHER": {**found, "configuration": {"weights": "W"}}, "EMPTY": {"rows": 3}}
+    files = {
+        "OTHER": {**found, "configuration": {"weights": "W"}},
+        "EMPTY": {"rows": 3},
+        "LIST": {**found, "configuration": [1]},
+        "ROWS": {**found, "rows": [{"target": 3}]},
+    }
     if value in files:
         (tmp_path / "other.json").write_text(json.dumps(files[value]))
         value = str(tmp_path / "other.json")

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 from gzfound.data.decode import decode_image
 from gzfound.data.folder import index_images, list_images
+from gzfound.data.skipped import BadInput
 from gzfound.errors import DataError, ImageError
 
 
@@ -17,7 +18,7 @@ class Pictures:
         self._folder = Path(folder).expanduser()
         if not self._folder.is_dir():
             raise DataError(f"images '{folder}': no such folder")
-        self._paths = list_images(self._folder)
+        self._paths = list_images(self._folder, BadInput("raise", None))
         if not self._paths:
             raise DataError(f"images '{folder}': no images in it")
         self._index = index_images(self._paths)
