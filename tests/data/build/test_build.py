@@ -224,7 +224,7 @@ def test_nothing_is_left_of_a_build_that_fails(
 def test_mistakes_are_one_line(tmp_path: Path, columns: Columns) -> None:
     table = write_csv(tmp_path / "t.csv", columns)
     options: dict[str, Any] = {"campaign": "gz_ukidss", "output": tmp_path / "out"}
-    with pytest.raises(DataError, match="no such table; allowed: .csv"):
+    with pytest.raises(DataError, match=r"no such table; allowed: \.csv"):
         build_dataset(tmp_path / "t.fits", **options)
     with pytest.raises(DataError, match="images 'nowhere': no such folder"):
         build_dataset(table, "nowhere", **options)

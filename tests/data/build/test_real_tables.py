@@ -33,7 +33,7 @@ def test_ferengi_votes_and_images(real_data: Path, tmp_path: Path) -> None:
     for row in rows:
         assert row["image"]["bytes"] == (images / row["image"]["path"]).read_bytes()
         assert row["image"]["path"] == f"{row['id_str']}.jpg"
-    lines = [json.loads(line) for line in Path(f"{output}.refused.jsonl").open()]
+    lines = [json.loads(line) for line in Path(f"{output}.refused.jsonl").read_text().splitlines()]
     (broken,) = [line for line in lines if "truncated" in line["reason"]]
     assert broken["id_str"] == "5249ce0c3ae74072a3003b73"
 
