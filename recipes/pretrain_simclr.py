@@ -36,7 +36,7 @@ from gzfound.training.galaxies import (
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
-from gzfound.training.run import RunConfig, batch_order, open_run, provenance
+from gzfound.training.run import RunConfig, batch_order, close_run, open_run, provenance
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 
@@ -160,7 +160,7 @@ def pretrain(config: PretrainConfig) -> None:
     augment = Augment(config.views, transform, config.seed, views=2)
     order = batch_order(np.arange(len(galaxies)), config.batch_size, config.seed, accelerator)
     trained = train(
-        Run(folder, config.epochs, config.optim, config.resume),
+        Run(folder, config.epochs, config.optim, bool(config.resume), checkpoint=config.checkpoint),
         accelerator,
         model,
         build_optimiser(parameter_groups(model, config.optim.weight_decay), config.optim),
@@ -172,8 +172,7 @@ def pretrain(config: PretrainConfig) -> None:
         record = provenance("pretrain_simclr", config)
         head = None if tree is None else trained.head
         save_weights(folder / "weights", trained.encoder, transform, record, head=head)
-        accelerator.print(f"weights: {folder / 'weights'}")
-    accelerator.end_training()
+    close_run(accelerator, folder, config)
 
 
 @one_line_errors

@@ -146,7 +146,7 @@ def _key(files: Dataset, names: list[str], size: int, crop: float) -> str:
         data, paths = chunk.field("bytes"), chunk.field("path").to_pylist()
         for number, path in enumerate(paths):
             buffer = data[number].as_buffer() if data[number].is_valid else None
-            key.update(_trace(buffer, path, whole=row in sampled))
+            key.update(image_trace(buffer, path, whole=row in sampled))
             row += 1
     return key.hexdigest()
 
@@ -156,7 +156,8 @@ def _image_chunks(files: Dataset) -> Iterator[Any]:
         yield from batch.column("image").chunks
 
 
-def _trace(buffer: Any, path: str | None, *, whole: bool) -> bytes:
+def image_trace(buffer: Any, path: str | None, *, whole: bool) -> bytes:
+    """Bytes that tell an undecoded image from others, or with ``whole`` from one of its length."""
     if buffer is None:
         try:
             status = Path(path).stat() if path is not None else None

@@ -71,13 +71,21 @@ def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
     if tuning.accelerator.is_main_process:
         folder.mkdir(exist_ok=True)
     train(
-        Run(folder, epochs, config.optim, config.resume, config.patience, not config.probes),
+        Run(
+            folder,
+            epochs,
+            config.optim,
+            bool(config.resume),
+            config.patience,
+            not config.probes,
+            config.checkpoint,
+        ),
         tuning.accelerator,
         head,
         build_optimiser(parameter_groups(head, config.optim.weight_decay), config.optim),
         batches_for(arrays, order, device),
         step_on("embeddings", tuning.task),
-        validation(tuning, inputs, folder, keep=config.resume),
+        validation(tuning, inputs, folder, keep=bool(config.resume)),
     )
 
 
@@ -105,13 +113,20 @@ def tune_together(tuning: Tuning) -> None:
     order = batch_order(tuning.parts["train"], config.batch_size, config.seed, tuning.accelerator)
     augment = Augment(config.views, transform_of(model.encoder), config.seed, views=1)
     train(
-        Run(tuning.folder, config.epochs, config.optim, config.resume, config.patience),
+        Run(
+            tuning.folder,
+            config.epochs,
+            config.optim,
+            bool(config.resume),
+            config.patience,
+            checkpoint=config.checkpoint,
+        ),
         tuning.accelerator,
         model,
         build_optimiser(groups, config.optim),
         batches_for(arrays, order, tuning.accelerator.device, augment),
         step_on("pixels", tuning.task),
-        validation(tuning, tuning.images, tuning.folder, keep=config.probes or config.resume),
+        validation(tuning, tuning.images, tuning.folder, keep=config.probes or bool(config.resume)),
     )
 
 

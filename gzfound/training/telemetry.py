@@ -80,13 +80,14 @@ class Telemetry:
         if self.tracker is not None:
             self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
-    def rewind(self, step: int) -> None:
-        """Drop what a killed run recorded after ``step``, which will be recorded again."""
+    def rewind(self, step: int, epochs: int) -> None:
+        """Drop what a killed run recorded after ``step`` and ``epochs``: it is recorded again."""
         if not self.main or not self.path.exists():
             return
         self._close()
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        rows = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+        kept = [line for line, row in rows if row["step"] <= step and row.get("epoch", 0) <= epochs]
         write_text(self.path, "".join(kept))
 
     def epoch(self, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
