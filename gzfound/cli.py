@@ -65,6 +65,7 @@ def embed(
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto",
     decode: Literal["cpu", "device"] = "cpu",
     on_error: Literal["raise", "skip"] = "raise",
+    resume: bool = False,
 ) -> None:
     """Turn images into embeddings: Parquet with one row a galaxy.
 
@@ -83,6 +84,7 @@ def embed(
         precision: auto takes bf16 where the hardware is fast at it.
         decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
+        resume: with --rows-per-file, go on with what a killed run left, if anything.
     """
     with _progress("embedding") as (bar, task):
         done = gzfound.extract(
@@ -99,6 +101,7 @@ def embed(
             precision=precision,
             decode=decode,
             on_error=on_error,
+            resume=resume,
             progress=lambda galaxies, total: bar.update(task, completed=galaxies, total=total),
         )
     sys.stderr.write(f"{done.rates}\n")

@@ -89,8 +89,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     temporary = _beside(target)
     try:
         yield temporary
-        _to_disk(temporary)
-        temporary.replace(target)
+        with one_line_if_full(target):
+            _to_disk(temporary)
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -123,5 +124,5 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` to ``path`` as a whole."""
-    with atomic_file(path) as temporary:
+    with atomic_file(path) as temporary, one_line_if_full(path):
         temporary.write_text(text, encoding="utf-8")
