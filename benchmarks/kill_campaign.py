@@ -318,6 +318,11 @@ def embeddings_in(folder: Path) -> list[tuple[list[str], Any]]:
     ]
 
 
+def options_of(config: Any) -> dict[str, Any]:
+    """What decides the figures, for the JSON file."""
+    return {k: v for k, v in asdict(config).items() if k not in ("output", "pause_file")}
+
+
 def campaign(config: CampaignConfig) -> dict[str, Any]:
     """All of it; returns what goes into the JSON file."""
     os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
@@ -332,7 +337,7 @@ def campaign(config: CampaignConfig) -> dict[str, Any]:
             for case in cases(does.data, does.weights)
             if not config.only or case.name in config.only
         ]
-        found: dict[str, Any] = {"options": asdict(config)}
+        found: dict[str, Any] = {"options": options_of(config)}
         found["training"] = each(chosen, config.kills, does.kill)
         found["terminated"] = each(chosen, config.terminations, does.terminate)
         if config.extraction_kills:

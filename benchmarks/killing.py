@@ -162,6 +162,7 @@ def _live(
             os.environ.update({name: str(value) for name, value in names.items()})
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
             os.environ.update(LOCAL_WORLD_SIZE=str(processes))
+        os.environ.pop("OMP_NUM_THREADS", None)  # or the recipe would take all cores
         torch.set_num_threads(threads)
         if kill is not None and kill.way == "half a file":
             _die_inside_file(int(kill.after))

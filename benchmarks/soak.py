@@ -16,12 +16,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from kill_campaign import Campaign, CampaignConfig, cases, difference, embeddings_in
+from kill_campaign import Campaign, CampaignConfig, cases, difference, embeddings_in, options_of
 from killing import arguments, left_overs, random_kill, recipe
 
 from gzfound.errors import GzfoundError, one_line_errors
@@ -211,7 +211,7 @@ def soak(config: SoakConfig) -> dict[str, Any]:
             rounds.append(one_round(does, resident, expected))
         resident.close()
     return {
-        "options": asdict(config),
+        "options": options_of(config),
         "minutes": round((time.monotonic() - began) / 60, 1),
         "kills": sum(row["kills"] for row in rounds),
         "grew": growth(rounds),
