@@ -128,6 +128,12 @@ def run(
     return Ended(statuses, time.monotonic() - began, signalled)
 
 
+def use_threads(threads: int) -> None:
+    """Have torch use so many; recipes take all cores where the environment says one."""
+    os.environ.pop("OMP_NUM_THREADS", None)
+    torch.set_num_threads(threads)
+
+
 def random_kill(draw: random.Random, way: str, seconds: float, files: int, process: int) -> Kill:
     """A kill somewhere in a run that takes so many seconds and writes so many files."""
     if way in ("moment", "terminate"):
@@ -162,8 +168,7 @@ def _live(
             os.environ.update({name: str(value) for name, value in names.items()})
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
             os.environ.update(LOCAL_WORLD_SIZE=str(processes))
-        os.environ.pop("OMP_NUM_THREADS", None)  # or the recipe would take all cores
-        torch.set_num_threads(threads)
+        use_threads(threads)
         if kill is not None and kill.way == "half a file":
             _die_inside_file(int(kill.after))
         if kill is not None and kill.way == "renaming":

@@ -8,6 +8,7 @@ long as the soak do both once more without a kill; what that process holds is re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from kill_campaign import Campaign, CampaignConfig, cases, difference, embeddings_in, options_of
-from killing import arguments, left_overs, random_kill, recipe
+from killing import arguments, left_overs, random_kill, recipe, use_threads
 
 from gzfound.errors import GzfoundError, one_line_errors
 from gzfound.evaluation.results import write_results
@@ -93,11 +94,7 @@ class Resident:
         os.waitpid(self.child, 0)
 
     def _live(self, ask: int, tell: int) -> None:
-        import contextlib
-
-        import torch
-
-        torch.set_num_threads(1)
+        use_threads(1)
         log = self.does.log.open("a")
         case = cases(self.does.data, self.does.weights)[0]
         folder = self.does.work / "resident"

@@ -23,6 +23,7 @@ _HOME = {
     "Embeddings": "gzfound.embedding",
     "GzfoundError": "gzfound.errors",
     "ImageError": "gzfound.errors",
+    "OutputError": "gzfound.errors",
     "WeightsError": "gzfound.errors",
     "embed": "gzfound.embedding",
     "extract": "gzfound.embedding",
@@ -37,7 +38,14 @@ _HOME = {
 if TYPE_CHECKING:
     from gzfound.data import load_dataset
     from gzfound.embedding import Embeddings, embed, extract
-    from gzfound.errors import ConfigError, DataError, GzfoundError, ImageError, WeightsError
+    from gzfound.errors import (
+        ConfigError,
+        DataError,
+        GzfoundError,
+        ImageError,
+        OutputError,
+        WeightsError,
+    )
     from gzfound.models import load_encoder
     from gzfound.prediction import predict
     from gzfound.trees import DecisionTree, list_trees, load_tree
@@ -50,6 +58,7 @@ __all__ = [
     "Embeddings",
     "GzfoundError",
     "ImageError",
+    "OutputError",
     "WeightsError",
     "__version__",
     "embed",

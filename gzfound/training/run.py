@@ -152,6 +152,7 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
         for part in (folder, folder / PROBE):
             remove_left_overs(part)
             remove_left_overs(part / "checkpoints")
+        (folder / "errors.jsonl").unlink(missing_ok=True)  # the images are read again
         save_config(config, folder / "config.yaml")
     if config.tracker:
         accelerator.init_trackers("gzfound", config=_flat(asdict(config)))

@@ -87,7 +87,9 @@ def test_the_same_command_three_times(
             script.main(command)
     assert len(read_metrics(run / "metrics.jsonl", "epoch")) == 1
     (run / "checkpoints" / ".step-000000004.0123abcd.tmp").mkdir()  # as a kill leaves it
+    (run / "errors.jsonl").write_text('{"id_str": "listed before"}\n')
     script.main(command)
+    assert not (run / "errors.jsonl").exists()
     assert f"resumed at step {steps} of {2 * steps}" in capsys.readouterr().err
     assert not list((run / "checkpoints").glob(".*"))
     assert len(read_metrics(run / "metrics.jsonl", "epoch")) == 2
