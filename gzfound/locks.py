@@ -44,7 +44,6 @@ def hold(output: str | Path) -> None:
             pass
         if _still_there(place, handle):
             _HELD[target] = handle
-            atexit.register(release, target)
             return
         os.close(handle)  # its holder removed it before this process had it
 
@@ -76,3 +75,9 @@ def _still_there(place: Path, handle: int) -> bool:
         return place.stat().st_ino == os.fstat(handle).st_ino
     except FileNotFoundError:
         return False
+
+
+@atexit.register
+def _release_all() -> None:
+    for target in list(_HELD):
+        release(target)

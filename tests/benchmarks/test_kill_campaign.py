@@ -17,8 +17,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def test_a_few_kills_of_training_and_extraction(tmp_path: Path) -> None:
     """By one process and, where it is extraction, also by two."""
     output = tmp_path / "campaign.json"
-    options = ["--kills", "4", "--terminations", "2", "--extraction-kills", "3"]
-    options += ["--only", "pretrain", "finetune", "--galaxies", "120", "--output", str(output)]
+    options = ["--kills", "3", "--terminations", "1", "--extraction-kills", "2"]
+    options += ["--only", "pretrain", "--galaxies", "100", "--output", str(output)]
     ended = subprocess.run(
         [sys.executable, str(BENCHMARKS / "kill_campaign.py"), *options],
         capture_output=True,
@@ -28,14 +28,11 @@ def test_a_few_kills_of_training_and_extraction(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads(output.read_text())
-    assert found["kills"] == 4
-    assert set(found["training"]) == {"pretrain", "finetune"}
-    for case in found["training"].values():
-        assert sum(case["kills"].values()) == 2
-        assert case["identical"] == case["chains"] >= 1
-    assert sum(found["extraction"]["kills"].values()) == 3
-    for case in found["terminated"].values():
-        assert set(case["statuses"]) <= {"75", "-15"}, "a checkpoint, or nothing to keep yet"
+    assert found["kills"] == sum(found["training"]["pretrain"]["kills"].values()) == 3
+    assert found["training"]["pretrain"]["identical"] == found["training"]["pretrain"]["chains"]
+    assert sum(found["extraction"]["kills"].values()) == 2
+    (status,) = found["terminated"]["pretrain"]["statuses"]
+    assert status in ("75", "-15"), "a checkpoint, or nothing to keep yet"
 
 
 @pytest.fixture
