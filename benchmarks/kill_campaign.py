@@ -30,6 +30,7 @@ from gzfound.evaluation.results import write_results
 from gzfound.simulation import simulate_dataset
 from gzfound.training.config import parse_config
 from gzfound.training.preemption import PREEMPTED
+from gzfound.training.resume import checkpoints
 
 RATES = ("time", "galaxies_per_second", "waiting", "flops_per_second")
 """What differs from run to run in metrics.jsonl."""
@@ -52,7 +53,7 @@ class CampaignConfig:
 
     output: str = "kill_campaign.json"
     kills: int = 50
-    terminations: int = 12
+    terminations: int = 15
     extraction_kills: int = 20
     galaxies: int = 300
     only: tuple[str, ...] = ()
@@ -116,11 +117,17 @@ def cases(galaxies: Path, weights: Path) -> list[Case]:
 
 
 def result_of(folder: Path) -> dict[str, Any]:
-    """All that a training run leaves, but for times: bytes of weights, lines of metrics."""
+    """All that a training run leaves, but for times: bytes of files, lines of metrics.
+
+    Of the checkpoints only the last: a run that was stopped has one more before it.
+    """
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.name == "metrics.jsonl":
+        if path.parent.parent.name == "checkpoints":
+            if path.parent == checkpoints(path.parent.parent)[-1]:
+                found[name] = path.read_bytes()
+        elif path.name == "metrics.jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in row.items() if k not in RATES} for row in rows]
         elif path.name in ("model.safetensors", "head.safetensors", "metrics.json"):
@@ -133,8 +140,10 @@ def result_of(folder: Path) -> dict[str, Any]:
 def difference(folder: Path, expected: dict[str, Any]) -> str:
     """What is not as it should be, in a few words."""
     found = result_of(folder)
-    for name in sorted({*found, *expected}):
-        if found.get(name) != expected.get(name):
+    if other := set(found) ^ set(expected):
+        return f"{min(other)} is in one of them alone"
+    for name in sorted(found):
+        if found[name] != expected[name]:
             return f"{name} differs"
     if left := left_overs(folder):
         return f"{left[0]} was left over"
