@@ -109,7 +109,8 @@ def train(
             flops = rates.flops_per_galaxy
             if main:
                 values |= preemption.unless_asked(lambda: at_epoch_end(bare.eval())) or {}
-            _stop_if_asked(job, at, patience)
+            if _any_asked(job):
+                _stop(job, at, patience)
             patience.see(accelerator, values.get(WATCHED, math.nan))
             at.epochs, at.loss = at.epochs + 1, 0.0
             says.record("epoch", at.step, {"epoch": at.epochs, **values})
@@ -117,8 +118,8 @@ def train(
                 says.epoch(at.epochs, run.epochs, values)
             kept.save(at, patience.state())
             accelerator.wait_for_everyone()
-    if preemption.asked:
-        raise PreemptedError
+        if _any_asked(job):
+            raise PreemptedError
     return bare.eval()
 
 
@@ -149,11 +150,10 @@ def _resume(run: Run, kept: Checkpoints, patience: Patience, says: Telemetry) ->
     return at
 
 
-def _stop_if_asked(job: _Job, at: Progress, patience: Patience) -> None:
-    """Between the last step of an epoch and its record, end the run in all processes or in none."""
+def _any_asked(job: _Job) -> bool:
+    """Whether any process was asked to stop, where no loss tells it: alike in all of them."""
     asked = torch.tensor(float(job.preemption.asked), device=job.accelerator.device)
-    if float(job.accelerator.reduce(asked, "sum")):
-        _stop(job, at, patience)
+    return bool(job.accelerator.reduce(asked, "sum"))
 
 
 def _stop(job: _Job, at: Progress, patience: Patience) -> None:
