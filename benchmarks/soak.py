@@ -32,7 +32,7 @@ from gzfound.training.config import parse_config
 WARM = 0.25
 """Share of the rounds that may still fill caches."""
 
-MEGABYTES = 32
+MEGABYTES = 8
 """By which the memory of the second half may exceed that of the warm first half."""
 
 

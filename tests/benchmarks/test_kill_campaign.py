@@ -55,3 +55,9 @@ def test_the_soak_sees_what_grows(soak: Any, name: str, step: int) -> None:
     assert soak.growth([*rounds[:-1], {**rounds[-1], "temporary_files": 1}]) == [
         "temporary files were left over"
     ]
+
+
+def test_the_committed_soak_did_not_grow(soak: Any) -> None:
+    rounds = json.loads((BENCHMARKS / "results" / "soak.json").read_text())["rounds"]
+    assert len(rounds) >= 20
+    assert soak.growth(rounds) == []
