@@ -23,6 +23,7 @@ _HOME = {
     "Embeddings": "gzfound.embedding",
     "GzfoundError": "gzfound.errors",
     "ImageError": "gzfound.errors",
+    "OutputError": "gzfound.errors",
     "WeightsError": "gzfound.errors",
     "build_index": "gzfound.search",
     "embed": "gzfound.embedding",
@@ -40,7 +41,14 @@ _HOME = {
 if TYPE_CHECKING:
     from gzfound.data import load_dataset
     from gzfound.embedding import Embeddings, embed, extract
-    from gzfound.errors import ConfigError, DataError, GzfoundError, ImageError, WeightsError
+    from gzfound.errors import (
+        ConfigError,
+        DataError,
+        GzfoundError,
+        ImageError,
+        OutputError,
+        WeightsError,
+    )
     from gzfound.models import load_encoder
     from gzfound.prediction import predict
     from gzfound.search import build_index, find_neighbours, rank_anomalies
@@ -54,6 +62,7 @@ __all__ = [
     "Embeddings",
     "GzfoundError",
     "ImageError",
+    "OutputError",
     "WeightsError",
     "__version__",
     "build_index",

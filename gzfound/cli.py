@@ -117,6 +117,7 @@ def embed(
     decode: Literal["cpu", "device"] = "cpu",
     on_error: Literal["raise", "skip"] = "raise",
     fits: FitsConfig = NO_FITS,
+    resume: bool = False,
 ) -> None:
     """Turn images into embeddings: Parquet with one row a galaxy.
 
@@ -136,6 +137,7 @@ def embed(
         decode: device has JPEG decoded by the GPU too.
         on_error: raise, or skip images that cannot be read and list them beside the output.
         fits: what to read of FITS files, and their stretch, where not those of the weights.
+        resume: with --rows-per-file, go on with what a killed run left, if anything.
     """
     with _progress("embedding") as (bar, task):
         done = gzfound.extract(
@@ -153,6 +155,7 @@ def embed(
             decode=decode,
             on_error=on_error,
             fits=fits,
+            resume=resume,
             progress=lambda galaxies, total: bar.update(task, completed=galaxies, total=total),
         )
     sys.stderr.write(f"{done.rates}\n")

@@ -41,6 +41,10 @@ class ImageError(DataError):
     """An image that cannot be read; the message names the file or the galaxy."""
 
 
+class OutputError(GzfoundError):
+    """Something that cannot be written: the disk is full, or refuses, or another run writes it."""
+
+
 class WeightsError(GzfoundError):
     """A weights directory or a checkpoint that cannot be used."""
 

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
 
+import glob
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
+from datasets import Dataset
+from torch import nn
 
 from gzfound.data import FitsConfig
 from gzfound.data.read import Rows
 from gzfound.embedding import embed_batches, whole_dataset, write_embeddings
 from gzfound.embedding.batches import Decode, default_batch_size
-from gzfound.embedding.calls import Extraction
+from gzfound.embedding.calls import Extraction, refuse_to_resume
 from gzfound.embedding.identity import EncoderIdentity
+from gzfound.embedding.resumable import extract_files
 from gzfound.embedding.store import check_output, read_batches
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
+from gzfound.locks import held
 from gzfound.models import encoder_features, load_encoder, transform_of
 from gzfound.models.precision import (
     Precision,
@@ -47,6 +53,8 @@ class ExtractConfig:
         data: hub name, dataset directory or folder of images.
         output: Parquet file of the embeddings, or directory of files with rows_per_file.
         rows_per_file: write a directory of files of this many rows each.
+        resume: with rows_per_file, go on with what a killed run left, if anything; with any number
+            of processes.
         data_config: configuration of the dataset, such as ``tiny``.
         split: split of the dataset; all of them, one after the other, by default.
         crop: linear fraction of each image to look at, if not that of the weights.
@@ -71,14 +79,17 @@ class ExtractConfig:
     precision: Precision = "auto"
     decode: Decode = "cpu"
     on_error: str = "raise"
+    resume: bool = False
     fits: FitsConfig = field(default_factory=FitsConfig)
 
 
 def extract(config: ExtractConfig) -> None:
-    """Embed this process's stretch of the rows; the main process joins the stretches."""
+    """Embed this process's part of the rows."""
     if not config.data:
         raise ConfigError("data: missing; pass --data")
-    check_output(config.output, config.rows_per_file)
+    if config.rows_per_file is None:
+        refuse_to_resume(config.resume)
+        check_output(config.output, None)
     state = PartialState(cpu=only_cpu(), timeout=WAIT)
     sharing = local_processes(state.num_processes)
     use_all_cores(sharing)
@@ -86,43 +97,74 @@ def extract(config: ExtractConfig) -> None:
         dataset = whole_dataset(config.data, config.data_config, config.split)
     encoder = load_encoder(config.weights, crop=config.crop, fits=config.fits)
     size, width = transform_of(encoder).size, encoder_features(encoder)
-    together = config.batch_size
-    if together is None:
-        together = default_batch_size(size, len(dataset), state.device)
-    target = Path(config.output)
+    rates = Rates(forward_flops(encoder, size, len(transform_of(encoder).mean)))
+    how: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "threads": config.threads,
+        "device": str(state.device),
+        "precision": config.precision,
+        "decode": config.decode,
+        "on_error": config.on_error,
+    }
+    if config.threads is None:
+        how["threads"] = max(1, usable_cores() // sharing)
+    if config.rows_per_file is None:
+        with held(config.output, wanted=state.is_main_process):
+            count = one_file(config.output, dataset, encoder, rates, state, how)
+    else:
+        rows, resume = config.rows_per_file, config.resume
+        count = extract_files(
+            dataset, encoder, config.output, rows, rates, resume=resume, state=state, **how
+        )
+    if state.is_main_process:
+        done = Extraction(count, width, **rates.summary())
+        by = f" by {state.num_processes} processes" if state.num_processes > 1 else ""
+        sys.stderr.write(f"{done.rates}\n")
+        state.print(f"{done}{by}: {config.output}")
+
+
+def one_file(
+    output: str,
+    dataset: Dataset,
+    encoder: nn.Module,
+    rates: Rates,
+    state: PartialState,
+    how: Mapping[str, Any],
+) -> int:
+    """Embed this process's stretch of the rows; the main process joins the stretches."""
+    target = Path(output)
+    if state.is_main_process:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left_over in target.parent.glob(f".{glob.escape(target.name)}.part-*"):
+            left_over.unlink()
+    state.wait_for_everyone()
     parts = [target.with_name(f".{target.name}.part-{i}") for i in range(state.num_processes)]
     mine = parts[state.process_index]
-    errors = Path(f"{mine}.errors.jsonl")
-    errors.unlink(missing_ok=True)  # of a run that was killed
-    rates = Rates(forward_flops(encoder, size, len(transform_of(encoder).mean)))
+    together = how["batch_size"]
+    if together is None:
+        size = transform_of(encoder).size
+        together = default_batch_size(size, len(dataset), state.device)
     batches = embed_batches(
         dataset,
         encoder,
         rows=stretch(len(dataset), together, state),
-        batch_size=together,
-        threads=max(1, usable_cores() // sharing) if config.threads is None else config.threads,
-        device=str(state.device),
-        precision=config.precision,
-        decode=config.decode,
-        on_error=config.on_error,
-        errors_path=errors,
+        errors_path=Path(f"{mine}.errors.jsonl"),
         waited=rates.waited,
+        **{**how, "batch_size": together},
     )
+    width = encoder_features(encoder)
     write_embeddings(batches, width, mine)
     state.wait_for_everyone()
+    count = 0
     if state.is_main_process:
         joined = chain.from_iterable(read_batches(part) for part in parts)
-        identity = EncoderIdentity.of(encoder)
-        count = write_embeddings(joined, width, target, config.rows_per_file, encoder=identity)
+        count = write_embeddings(joined, width, target, encoder=EncoderIdentity.of(encoder))
         rates.done(count)
         _join_errors(parts, target)
         for part in parts:
             part.unlink()
-        done = Extraction(count, width, **rates.summary())
-        by = f" by {state.num_processes} processes" if state.num_processes > 1 else ""
-        sys.stderr.write(f"{done.rates}\n")
-        state.print(f"{done}{by}: {target}")
     state.wait_for_everyone()
+    return count
 
 
 def stretch(galaxies: int, together: int, state: PartialState) -> Rows:

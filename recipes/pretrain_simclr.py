@@ -38,7 +38,14 @@ from gzfound.training.galaxies import (
 from gzfound.training.loop import Run, Step, train
 from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.resident import batches_for
-from gzfound.training.run import RunConfig, batch_order, errors_file, open_run, provenance
+from gzfound.training.run import (
+    RunConfig,
+    batch_order,
+    close_run,
+    errors_file,
+    open_run,
+    provenance,
+)
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 
@@ -194,7 +201,8 @@ def pretrain(config: PretrainConfig) -> None:
             folder,
             config.epochs,
             config.optim,
-            config.resume,
+            bool(config.resume),
+            checkpoint=config.checkpoint,
             ids=galaxies.ids,
             sync_batch_norm=config.sync_batch_norm,
         ),
@@ -209,8 +217,7 @@ def pretrain(config: PretrainConfig) -> None:
         record = provenance("pretrain_simclr", config)
         head = None if tree is None else trained.head
         save_weights(folder / "weights", trained.encoder, transform, record, head=head)
-        accelerator.print(f"weights: {folder / 'weights'}")
-    accelerator.end_training()
+    close_run(accelerator, folder, config)
 
 
 @one_line_errors

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -166,13 +166,11 @@ def _key(files: Dataset, names: list[str], size: int, crop: float, bands: Bands)
         data, paths = chunk.field("bytes"), chunk.field("path").to_pylist()
         for number, path in enumerate(paths):
             buffer = data[number].as_buffer() if data[number].is_valid else None
-            key.update(_trace(buffer, path, whole=row in sampled))
+            key.update(image_trace(buffer, path, whole=row in sampled))
             row += 1
     if FILES_COLUMN in files.column_names:
         for several in files[FILES_COLUMN]:
-            for part in several:
-                key.update(f"{part['band']} {part['hdu']} ".encode())
-                key.update(_trace(None, part["path"], whole=False))
+            key.update(files_trace(several))
     return key.hexdigest()
 
 
@@ -181,7 +179,16 @@ def _image_chunks(files: Dataset) -> Iterator[Any]:
         yield from batch.column("image").chunks
 
 
-def _trace(buffer: Any, path: str | None, *, whole: bool) -> bytes:
+def files_trace(several: Sequence[Mapping[str, Any]]) -> bytes:
+    """The same of the FITS files of a galaxy."""
+    return b"".join(
+        f"{part['band']} {part['hdu']} ".encode() + image_trace(None, part["path"], whole=False)
+        for part in several
+    )
+
+
+def image_trace(buffer: Any, path: str | None, *, whole: bool) -> bytes:
+    """Bytes that tell an undecoded image from others, or with ``whole`` from one of its length."""
     if buffer is None:
         try:
             status = Path(path).stat() if path is not None else None

@@ -8,8 +8,9 @@ this thread queues the forward passes. ``docs/performance.md`` has the measureme
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,12 +23,12 @@ from torch import nn
 from gzfound.allocator import keep_freed_memory
 from gzfound.data.bands import RGB
 from gzfound.data.decode import Pixels
-from gzfound.data.ordered import ordered_map
+from gzfound.data.ordered import Item, ordered_map
 from gzfound.data.read import Part, Rows, batches_of_rows, image_files, read_part
 from gzfound.data.skipped import BadInput
 from gzfound.embedding.forward import Forward
 from gzfound.embedding.store import Batch, Vectors
-from gzfound.errors import ConfigError, DataError
+from gzfound.errors import ConfigError, DataError, ImageError
 from gzfound.models.precision import Precision, pick_device, usable_cores
 
 if TYPE_CHECKING:
@@ -36,6 +37,26 @@ if TYPE_CHECKING:
 Decode = Literal["cpu", "device"]
 Found = Part[Pixels] | Part[torch.Tensor]
 Reader = Callable[[Rows], Found]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """What became of some rows.
+
+    Attributes:
+        wanted: the rows asked for.
+        rows: those whose image could be read, ``(b,)``.
+        ids: ``id_str`` of each of them.
+        vectors: embeddings ``(b, num_features)``; None if b is 0.
+        failures: ``id_str`` and error of the other rows, in order.
+    """
+
+    wanted: Rows
+    rows: Rows
+    ids: list[str]
+    vectors: Vectors | None
+    failures: list[tuple[str, ImageError]]
+
 
 _CACHED_PIXELS = 2**20
 _GPU_BATCH = 256
@@ -84,21 +105,55 @@ def embed_batches(
 
     The other arguments are those of :func:`gzfound.embed`.
     """
-    where = pick_device(device)
-    forward = Forward(encoder, where, precision)
+    forward = Forward(encoder, pick_device(device), precision)
     bad = BadInput(on_error, errors_path)
     files = image_files(dataset)
     count = len(files) if rows is None else len(rows)
     size = forward.transform.size
-    together = default_batch_size(size, count, where) if batch_size is None else batch_size
+    together = default_batch_size(size, count, forward.device) if batch_size is None else batch_size
     workers = usable_cores() if threads is None else threads
-    if workers < 1 or together < 1:
-        raise ConfigError(f"threads {workers}, batch_size {together}: must both be at least 1")
-    keep_freed_memory()
+    check_sizes(workers, together)
     batches = batches_of_rows(files, rows, together)
+    found = embed_rows(files, forward, batches, threads=workers, decode=decode, waited=waited)
+    return _readable(found, bad)
+
+
+def check_sizes(threads: int, batch_size: int) -> None:
+    """Raise ``ConfigError`` unless there is at least one of each."""
+    if threads < 1 or batch_size < 1:
+        raise ConfigError(f"threads {threads}, batch_size {batch_size}: must both be at least 1")
+
+
+def embed_rows(
+    files: Dataset,
+    forward: Forward,
+    batches: Iterable[Rows],
+    *,
+    threads: int,
+    decode: Decode,
+    waited: Callable[[float], None] | None = None,
+) -> Generator[Embedded, None, None]:
+    """Embeddings of batches of rows, in order, with what could not be read.
+
+    Args:
+        files: what :func:`gzfound.data.read.image_files` gives.
+        forward: the encoder on its device.
+        batches: the rows of each forward pass.
+
+    The other arguments are those of :func:`embed_batches`.
+    """
+    keep_freed_memory()
     read = reader(files, forward, decode)
-    engine = _on_cpu if where.type == "cpu" else _on_device
-    return engine(read, forward, batches, workers, bad, waited or _ignore)
+    engine = _on_cpu if forward.device.type == "cpu" else _on_device
+    return engine(read, forward, iter(batches), threads, waited or _ignore)
+
+
+def _readable(found: Generator[Embedded, None, None], bad: BadInput) -> Iterator[Batch]:
+    with closing(found):
+        for part in found:
+            bad.meet_all(part.failures)
+            if part.vectors is not None:
+                yield part.ids, part.vectors
 
 
 def reader(files: Dataset, forward: Forward, decode: Decode) -> Reader:
@@ -124,21 +179,20 @@ def _on_cpu(
     forward: Forward,
     batches: Iterator[Rows],
     threads: int,
-    bad: BadInput,
     waited: Callable[[float], None],
-) -> Iterator[Batch]:
-    def work(rows: Rows) -> tuple[Found, Vectors | None, float]:
+) -> Generator[Embedded, None, None]:
+    def work(rows: Rows) -> tuple[Embedded, float]:
         began = time.perf_counter()
         part = read(rows)
         ready = time.perf_counter()
-        return part, forward(part.images) if part.ids else None, ready - began
+        vectors = forward(part.images) if part.ids else None
+        vectors = _finite(part.ids, vectors)
+        return Embedded(rows, part.rows, part.ids, vectors, part.failures), ready - began
 
     with closing(ordered_map(work, batches, threads)) as done:
-        for part, vectors, reading in done:
-            bad.meet_all(part.failures)
+        for found, reading in done:
             waited(reading / threads)
-            if vectors is not None:
-                yield _finite(part.ids, vectors)
+            yield found
 
 
 def _on_device(
@@ -146,33 +200,41 @@ def _on_device(
     forward: Forward,
     batches: Iterator[Rows],
     threads: int,
-    bad: BadInput,
     waited: Callable[[float], None],
-) -> Iterator[Batch]:
+) -> Generator[Embedded, None, None]:
     """One batch is on its way through the encoder while the next is handed over."""
-    queued: list[tuple[list[str], Callable[[], Vectors]]] = []
-    with closing(ordered_map(read, batches, threads)) as parts:
-        for part in _timed(parts, waited):
-            bad.meet_all(part.failures)
-            if part.ids:
-                queued.append((part.ids, forward.start(part.images)))
+
+    def work(rows: Rows) -> tuple[Rows, Found]:
+        return rows, read(rows)
+
+    queued: list[tuple[Rows, Found, Callable[[], Vectors] | None]] = []
+
+    def finish() -> Embedded:
+        rows, part, vectors = queued.pop(0)
+        found = _finite(part.ids, vectors() if vectors else None)
+        return Embedded(rows, part.rows, part.ids, found, part.failures)
+
+    with closing(ordered_map(work, batches, threads)) as parts:
+        for rows, part in _timed(parts, waited):
+            queued.append((rows, part, forward.start(part.images) if part.ids else None))
             if len(queued) > 1:
-                ids, finish = queued.pop(0)
-                yield _finite(ids, finish())
-    for ids, finish in queued:
-        yield _finite(ids, finish())
+                yield finish()
+    while queued:
+        yield finish()
 
 
-def _finite(ids: list[str], vectors: Vectors) -> Batch:
-    """The batch; raises ``DataError`` if an embedding overflowed."""
+def _finite(ids: list[str], vectors: Vectors | None) -> Vectors | None:
+    """The embeddings; raises ``DataError`` if one overflowed."""
+    if vectors is None:
+        return None
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         first = ids[int(np.argmin(finite))]
         raise DataError(f"embeddings: that of {first} is not finite; pass precision no (float32)")
-    return ids, vectors
+    return vectors
 
 
-def _timed(parts: Generator[Found, None, None], waited: Callable[[float], None]) -> Iterator[Found]:
+def _timed(parts: Iterable[Item], waited: Callable[[float], None]) -> Iterator[Item]:
     began = time.perf_counter()
     for part in parts:
         waited(time.perf_counter() - began)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -14,8 +14,10 @@ from torch import nn
 from gzfound.data import FitsConfig, load_dataset
 from gzfound.embedding.batches import Decode, embed_batches
 from gzfound.embedding.identity import EncoderIdentity
+from gzfound.embedding.resumable import extract_files
 from gzfound.embedding.store import Batch, Embeddings, check_output, write_embeddings
 from gzfound.errors import ConfigError, DataError
+from gzfound.locks import held
 from gzfound.models import encoder_features, load_encoder, transform_of
 from gzfound.models.precision import Precision
 
@@ -148,6 +150,7 @@ def extract(
     precision: Precision = "auto",
     decode: Decode = "cpu",
     on_error: str = "raise",
+    resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
     fits: FitsConfig | None = None,
 ) -> Extraction:
@@ -155,37 +158,52 @@ def extract(
 
     Args:
         output: file to write, or with ``rows_per_file`` a directory of files.
-        rows_per_file: rows of each file in the directory.
+        rows_per_file: rows of the data in each file of the directory.
+        resume: go on with what a killed run left in the directory, if anything.
         progress: called with the galaxies done and the galaxies in all.
 
     The other arguments, and the errors, are those of :func:`gzfound.embed`.
+
+    Raises:
+        OutputError: another run writes there, or the disk is full.
     """
     from gzfound.training.rates import Rates, forward_flops
 
     dataset = whole_dataset(source, config, split)
     encoder = _encoder(weights, crop, fits)
-    check_output(output, rows_per_file)
     rates = Rates()
-    batches = embed_batches(
-        dataset,
-        encoder,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
-        precision=precision,
-        decode=decode,
-        on_error=on_error,
-        errors_path=_errors_path(None, output),
-        waited=rates.waited,
-    )
-    counted = _counted(_some(batches, source), rates, len(dataset), progress)
+    how: dict[str, Any] = {
+        "batch_size": batch_size,
+        "threads": threads,
+        "device": device,
+        "precision": precision,
+        "decode": decode,
+        "on_error": on_error,
+    }
     features = encoder_features(encoder)
-    identity = EncoderIdentity.of(encoder)
-    count = write_embeddings(counted, features, output, rows_per_file, encoder=identity)
+    if rows_per_file is not None:
+        count = extract_files(
+            dataset, encoder, output, rows_per_file, rates, resume=resume, progress=progress, **how
+        )
+    else:
+        refuse_to_resume(resume)
+        check_output(output, None)
+        with held(output):
+            batches = embed_batches(
+                dataset, encoder, errors_path=_errors_path(None, output), waited=rates.waited, **how
+            )
+            counted = _counted(_some(batches, source), rates, len(dataset), progress)
+            count = write_embeddings(counted, features, output, encoder=EncoderIdentity.of(encoder))
     rates.flops_per_galaxy = forward_flops(
         encoder, transform_of(encoder).size, len(transform_of(encoder).mean)
     )
     return Extraction(count, features, **rates.summary())
+
+
+def refuse_to_resume(resume: bool) -> None:
+    """Raise ``ConfigError`` if one file is to be gone on with."""
+    if resume:
+        raise ConfigError("resume: one file is written as a whole; it needs rows_per_file")
 
 
 def whole_dataset(source: str | Path | Dataset, config: str | None, split: str | None) -> Dataset:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from gzfound.data.table import shorten
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.errors import ConfigError, DataError
-from gzfound.files import atomic_directory, atomic_file, check_file
+from gzfound.files import atomic_directory, atomic_file, check_file, one_line_if_full
 
 Vectors = npt.NDArray[np.float32]
 Batch = tuple[list[str], Vectors]
@@ -186,26 +187,67 @@ def write_embeddings(
     """
     check_output(path, rows_per_file)
     tables = _tables(batches, width, rows_per_file or sys.maxsize)
-    schema = _schema(width).with_metadata(encoder.metadata() if encoder else None)
+    schema = _schema_of(width, encoder)
     if rows_per_file is None:
         with atomic_file(path) as temporary:
-            return _write((table for _, table in tables), schema, temporary)
+            return _write((table for _, table in tables), schema, temporary, Path(path))
     count = 0
     with atomic_directory(path) as folder:
         for number, some in itertools.groupby(tables, key=itemgetter(0)):
             file = folder / f"part-{number:05d}.parquet"
-            count += _write((table for _, table in some), schema, file)
+            count += _write((table for _, table in some), schema, file, Path(path))
         if not count:
-            _write(iter([]), schema, folder / "part-00000.parquet")
+            _write(iter([]), schema, folder / "part-00000.parquet", Path(path))
     return count
 
 
-def _write(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> int:
+def write_one_file(
+    batches: Iterator[Batch],
+    width: int,
+    path: Path,
+    notes: Callable[[], Mapping[str, str]],
+    encoder: EncoderIdentity,
+) -> int:
+    """Stream embeddings to one Parquet file, whole or absent; returns the number of rows.
+
+    Args:
+        batches: ids and embeddings ``(b, width)``.
+        width: length of an embedding.
+        path: the file.
+        notes: gives more metadata of the file once all batches are written.
+        encoder: what made them, kept in the metadata too.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        tables = (table for _, table in _tables(batches, width, sys.maxsize))
+        return _write(tables, _schema_of(width, encoder), temporary, path, notes)
+
+
+def _write(
+    tables: Iterator[pa.Table],
+    schema: pa.Schema,
+    path: Path,
+    target: Path,
+    notes: Callable[[], Mapping[str, str]] = dict,
+) -> int:
+    """Write tables to ``path``, which is to become ``target``."""
     count = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with one_line_if_full(target):
+        writer = pq.ParquetWriter(path, schema)
+    try:
         for table in tables:
-            writer.write_table(table)
+            with one_line_if_full(target):
+                writer.write_table(table)
             count += table.num_rows
+        writer.add_key_value_metadata(dict(notes()))
+    except BaseException:
+        with suppress(OSError):
+            writer.close()
+        raise
+    with one_line_if_full(target):
+        writer.close()
     return count
 
 
@@ -230,6 +272,10 @@ def _tables(
                 file, room = file + 1, rows_per_file
     if ids:
         yield file, _table(ids, parts, width)
+
+
+def _schema_of(width: int, encoder: EncoderIdentity | None) -> pa.Schema:
+    return _schema(width).with_metadata(encoder.metadata() if encoder else None)
 
 
 def _schema(width: int) -> pa.Schema:

@@ -30,7 +30,7 @@ from gzfound.training.galaxies import (
     load_galaxies,
 )
 from gzfound.training.resume import checkpoints
-from gzfound.training.run import PROBE, errors_file, open_run, provenance
+from gzfound.training.run import PROBE, close_run, errors_file, open_run, provenance
 
 
 def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], Task]) -> None:
@@ -91,8 +91,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
         tune_together(tuning)
     if accelerator.is_main_process:
         write_report(config, task, folder, accelerator.device)
-        accelerator.print(f"weights: {folder / 'weights'}")
-    accelerator.end_training()
+    close_run(accelerator, folder, config)
 
 
 def divide(galaxies: Galaxies, task: Task, seed: int) -> dict[str, Rows]:

@@ -84,13 +84,22 @@ def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
     if tuning.accelerator.is_main_process:
         folder.mkdir(exist_ok=True)
     train(
-        Run(folder, epochs, config.optim, config.resume, patience, tracked, ids=tuning.ids),
+        Run(
+            folder,
+            epochs,
+            config.optim,
+            bool(config.resume),
+            patience,
+            tracked,
+            checkpoint=config.checkpoint,
+            ids=tuning.ids,
+        ),
         tuning.accelerator,
         head,
         build_optimiser(parameter_groups(head, config.optim.weight_decay), config.optim),
         batches_for(arrays, order, device),
         step_on("embeddings", tuning.task),
-        validation(tuning, inputs, folder, keep=config.resume),
+        validation(tuning, inputs, folder, keep=bool(config.resume)),
     )
 
 
@@ -122,17 +131,18 @@ def tune_together(tuning: Tuning) -> None:
             tuning.folder,
             config.epochs,
             config.optim,
-            config.resume,
+            bool(config.resume),
             config.patience,
             sync_batch_norm=config.sync_batch_norm,
             ids=tuning.ids,
+            checkpoint=config.checkpoint,
         ),
         tuning.accelerator,
         model,
         build_optimiser(groups, config.optim),
         batches_for(arrays, order, tuning.accelerator.device, augment),
         step_on("pixels", tuning.task),
-        validation(tuning, tuning.images, tuning.folder, keep=config.probes or config.resume),
+        validation(tuning, tuning.images, tuning.folder, keep=config.probes or bool(config.resume)),
     )
 
 

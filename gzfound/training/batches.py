@@ -57,6 +57,8 @@ class ArrayBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step ``start`` on; ``rows`` holds the galaxies' numbers."""
         steps = self.order.epoch(epoch)[start:]
+        if not len(steps):
+            return
         threads = torch.get_num_threads()
         # A thread that calls torch would start a team of its own, as large as that of the step.
         with ThreadPoolExecutor(1, "gzfound-batches", torch.set_num_threads, (1,)) as ahead:

@@ -15,6 +15,7 @@ class StepClock:
     Attributes:
         queued: steps that may be queued before the first of them is read.
         waited: seconds for which the model waited; final after :meth:`read`.
+        told: what :meth:`finish` was given; final after :meth:`read`.
 
     Args:
         device: of the model.
@@ -35,9 +36,9 @@ class StepClock:
             self.ended = torch.Event(device, enable_timing=True)
             self.began.record()
 
-    def finish(self, loss: Tensor) -> None:
-        """Keep the loss, a scalar; its copy to this process's memory is queued, not waited for."""
-        self.loss = loss.to("cpu", non_blocking=True)
+    def finish(self, told: Tensor) -> None:
+        """Keep the loss, or a row of numbers that begins with it; the copy is only queued."""
+        self.told = told.to("cpu", non_blocking=True)
         if self.ended:
             self.ended.record()
 
@@ -48,4 +49,4 @@ class StepClock:
             if self.ended_before:
                 idle = self.ended_before.elapsed_time(self.began) / 1000
                 self.waited = min(self.host_wait, idle)
-        return float(self.loss)
+        return float(self.told.flatten()[0])

@@ -10,23 +10,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gzfound.errors import ConfigError
 from gzfound.training.batches import Batch, Batches
 from gzfound.training.clock import StepClock
 from gzfound.training.nonfinite import FiniteGuard
 from gzfound.training.optim import OptimConfig, set_learning_rate
 from gzfound.training.patience import WATCHED, Patience
+from gzfound.training.preemption import PreemptedError, Preemption
 from gzfound.training.processes import share_layers
+from gzfound.training.progress import CheckpointConfig, Checkpoints, Progress
 from gzfound.training.rates import Rates
-from gzfound.training.resume import checkpoints, load_checkpoint, save_checkpoint
 from gzfound.training.telemetry import Telemetry
 
 Step = Callable[[nn.Module, Batch, int], Tensor]
@@ -46,6 +47,7 @@ class Run:
         tracked: whether the accelerator's trackers follow it.
         sync_batch_norm: whether batch norm takes its statistics over all processes.
         ids: names of the galaxies, for messages.
+        checkpoint: when checkpoints are written, and how many are kept.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Run:
     tracked: bool = True
     sync_batch_norm: bool = True
     ids: Sequence[str] = ()
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 def train(
@@ -82,6 +85,8 @@ def train(
     Raises:
         GzfoundError: a loss or a gradient is not finite; the message names the step.
         ConfigError: the checkpoint to go on from is one of another run.
+        PreemptedError: the process, or another of the run, was asked to stop and a checkpoint is
+            written.
     """
     if accelerator.num_processes > 1:
         model = share_layers(model, accelerator.device, batch_norm=run.sync_batch_norm)
@@ -89,47 +94,80 @@ def train(
     bare: nn.Module = accelerator.unwrap_model(model)
     steps = batches.order.steps
     patience = Patience(run.patience)
-    done = _resume(run, bare, optimiser, steps, patience)
+    kept = Checkpoints(
+        run.folder / "checkpoints", run.checkpoint, accelerator, bare, optimiser, steps
+    )
     main = accelerator.is_main_process
     tracker = accelerator if run.tracked else None
-    with Telemetry(run.folder, run.epochs * steps, main, tracker) as says:
-        if run.resume:
-            says.rewind(done)
-        if done:
-            says.say(f"resumed at step {done} of {run.epochs * steps}")
+    with (
+        Telemetry(run.folder, run.epochs * steps, main, tracker) as says,
+        Preemption() as preemption,
+    ):
+        at = _resume(run, kept, patience, says)
+        job = _Job(run, accelerator, model, optimiser, batches, step, says, kept, preemption)
         flops = 0.0
-        for epoch in range(done // steps, run.epochs):
+        while at.epochs < run.epochs:
             if patience.over:
                 says.say(f"stopped: no better {WATCHED} in {patience.waited} epochs")
                 break
             bare.train()
             rates = Rates(flops)
-            values = _epoch(run, accelerator, model, optimiser, batches, step, epoch, says, rates)
+            values = _epoch(job, at, rates, patience)
             flops = rates.flops_per_galaxy
             if main:
-                values |= at_epoch_end(bare.eval())
+                values |= preemption.unless_asked(lambda: at_epoch_end(bare.eval())) or {}
+            if _any_asked(job):
+                _stop(job, at, patience)
             patience.see(accelerator, values.get(WATCHED, math.nan))
+            at.epochs, at.loss, at.skipped = at.epochs + 1, 0.0, 0
+            says.record("epoch", at.step, {"epoch": at.epochs, **values})
             if main:
-                says.record("epoch", (epoch + 1) * steps, {"epoch": epoch + 1, **values})
-                says.epoch(epoch + 1, run.epochs, values)
-                state = {"step": (epoch + 1) * steps, "steps_per_epoch": steps, **patience.state()}
-                save_checkpoint(run.folder / "checkpoints", bare, optimiser, state)
+                says.epoch(at.epochs, run.epochs, values)
+            kept.save(at, patience.state())
             accelerator.wait_for_everyone()
+        if _any_asked(job):
+            raise PreemptedError
     return bare.eval()
 
 
-def _resume(run: Run, bare: nn.Module, optimiser: Any, steps: int, patience: Patience) -> int:
-    found = checkpoints(run.folder / "checkpoints") if run.resume else []
-    if not found:
-        return 0
-    state = load_checkpoint(found[-1], bare, optimiser)
-    if state["steps_per_epoch"] != steps:
-        raise ConfigError(
-            f"resume: {found[-1]} has {state['steps_per_epoch']} steps an epoch, this run {steps}; "
-            "data, batch_size and accumulate must be those of the run to go on with"
-        )
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What an epoch needs of its run."""
+
+    run: Run
+    accelerator: Accelerator
+    model: nn.Module
+    optimiser: Any
+    batches: Batches
+    step: Step
+    says: Telemetry
+    kept: Checkpoints
+    preemption: Preemption
+
+
+def _resume(run: Run, kept: Checkpoints, patience: Patience, says: Telemetry) -> Progress:
+    if not run.resume:
+        return Progress()
+    state = kept.load(says.say)
     patience.restore(state)
-    return int(state["step"])
+    at = Progress(**{name: state[name] for name in ("step", "epochs", "loss", "skipped") if state})
+    says.rewind(at.step, at.epochs)
+    if state:
+        says.say(f"resumed at step {at.step} of {run.epochs * kept.steps}")
+    return at
+
+
+def _any_asked(job: _Job) -> bool:
+    """Whether any process was asked to stop, where no loss tells it: alike in all of them."""
+    asked = torch.tensor(float(job.preemption.asked), device=job.accelerator.device)
+    return bool(job.accelerator.reduce(asked, "sum"))
+
+
+def _stop(job: _Job, at: Progress, patience: Patience) -> None:
+    job.kept.save(at, patience.state())
+    job.says.say(f"stopped at step {at.step}, as asked; --resume goes on from there")
+    job.accelerator.end_training()
+    raise PreemptedError
 
 
 @contextmanager
@@ -143,56 +181,64 @@ def _counted(rates: Rates, galaxies: float) -> Iterator[None]:
     rates.flops_per_galaxy = max(1, counter.get_total_flops()) / galaxies
 
 
-def _epoch(
-    run: Run,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimiser: Any,
-    batches: Batches,
-    step: Step,
-    epoch: int,
-    says: Telemetry,
-    rates: Rates,
-) -> dict[str, float]:
-    """One pass over the galaxies; returns the mean loss and the rates."""
-    order = batches.order
-    moves = run.epochs * order.steps // order.accumulate
-    total_loss = 0.0
+def _epoch(job: _Job, at: Progress, rates: Rates, patience: Patience) -> dict[str, float]:
+    """What is left of a pass over the galaxies; returns the mean loss and the rates."""
+    accelerator, optimiser, optim = job.accelerator, job.optimiser, job.run.optim
+    order = job.batches.order
+    moves = job.run.epochs * order.steps // order.accumulate
     clock: StepClock | None = None
     unread: deque[tuple[StepClock, int, float]] = deque()
-    guard = FiniteGuard(run, accelerator, model, optimiser, batches, step, says.say)
+    guard = FiniteGuard(
+        job.run, accelerator, job.model, optimiser, job.batches, job.step, job.says.say
+    )
+    guard.skipped = at.skipped
+    asked = False
 
-    def read() -> float:
+    def read() -> None:
+        nonlocal asked
         past, number, rate = unread.popleft()
         value = past.read()
-        if not guard.fine(value, number, batch):
-            return 0.0
+        at.step, asked = number, asked or bool(past.told[1])
+        fine = guard.fine(value, number, batch)
+        at.skipped = guard.skipped
+        if not fine:
+            return
         rates.waited(past.waited)
         rates.done(order.batch_size)
-        says.record("step", number, {"loss": value, "learning_rate": rate})
-        says.advance(number, rates.summary()["galaxies_per_second"])
-        return value
+        job.says.record("step", number, {"loss": value, "learning_rate": rate})
+        job.says.advance(number, rates.summary()["galaxies_per_second"])
+        at.loss += value
 
     ready = time.perf_counter()
-    for number, batch in enumerate(batches.epoch(epoch)):
+    start = at.step - at.epochs * order.steps
+    for number, batch in enumerate(job.batches.epoch(at.epochs, start), start):
         clock = StepClock(accelerator.device, time.perf_counter() - ready, clock)
-        taken = epoch * order.steps + number
-        rate = set_learning_rate(optimiser, taken // order.accumulate, moves, run.optim)
+        taken = at.epochs * order.steps + number
+        rate = set_learning_rate(optimiser, taken // order.accumulate, moves, optim)
         guard.before_forward()
-        with accelerator.accumulate(model):
+        with accelerator.accumulate(job.model):
             with _counted(rates, order.batch_size / accelerator.num_processes):
-                loss = step(model, batch, epoch)
+                loss = job.step(job.model, batch, at.epochs)
                 accelerator.backward(loss)
             guard.before_step()
             optimiser.step()
             optimiser.zero_grad()
-        clock.finish(accelerator.reduce(loss.detach(), "mean"))
+        # All processes hear of a signal to one of them with the loss of the same step.
+        told = loss.detach().float()
+        told = torch.stack((told, told.new_full((), float(job.preemption.asked))))
+        clock.finish(accelerator.reduce(told, "mean"))
         unread.append((clock, taken + 1, rate))
         # A GPU works on this step while the loss of the one before is read.
         if len(unread) > clock.queued:
-            total_loss += read()
+            read()
+        if accelerator.sync_gradients and (asked or job.kept.due(taken + 1)):
+            while unread:
+                read()
+            if asked:
+                _stop(job, at, patience)
+            job.kept.save(at, patience.state())
         ready = time.perf_counter()
     while unread:
-        total_loss += read()
-    loss_of_each = total_loss / max(1, order.steps - guard.skipped)
+        read()
+    loss_of_each = at.loss / max(1, order.steps - guard.skipped)
     return {"loss": loss_of_each, **guard.end_of_epoch(), **rates.summary()}

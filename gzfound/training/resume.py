@@ -1,4 +1,4 @@
-"""Checkpoints that resume a run exactly: safetensors and JSON, whole or absent."""
+"""Checkpoints that resume a run exactly: safetensors and JSON, whole or absent, with checksums."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gzfound.errors import WeightsError
-from gzfound.files import atomic_directory
+from gzfound.errors import OutputError, WeightsError
+from gzfound.files import atomic_directory, digest_of, one_line_if_full
+
+CHECKSUMS = "checksums.json"
 
 
 def save_checkpoint(
@@ -25,7 +27,11 @@ def save_checkpoint(
         optimiser: its state is kept tensor by tensor.
         state: JSON values; ``step`` names the checkpoint.
         keep: number of checkpoints to keep.
+
+    Raises:
+        OutputError: it cannot be written; those before it are as they were.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     held = optimiser.state_dict()["state"]
@@ -36,13 +42,16 @@ def save_checkpoint(
         if value is not None
     }
     moments["random_state"] = torch.get_rng_state()
-    with atomic_directory(folder / f"step-{state['step']:09d}") as target:
-        save_file(
-            {k: v.cpu().contiguous() for k, v in module.state_dict().items()},
-            target / "model.safetensors",
-        )
-        save_file(moments, target / "optimiser.safetensors")
-        (target / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    weights = {k: v.cpu().contiguous() for k, v in module.state_dict().items()}
+    path = folder / f"step-{state['step']:09d}"
+    try:
+        with one_line_if_full(path), atomic_directory(path) as target:
+            save_file(weights, target / "model.safetensors")
+            save_file(moments, target / "optimiser.safetensors")
+            _write_json(target / "state.json", state)
+            _write_json(target / CHECKSUMS, {f.name: digest_of(f) for f in target.iterdir()})
+    except SafetensorError as error:
+        raise OutputError(f"output: cannot write {path}: {' '.join(str(error).split())}") from error
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
 
@@ -50,6 +59,19 @@ def save_checkpoint(
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted(folder.glob("step-*"))
+
+
+def damage(path: Path) -> str:
+    """What is wrong with the files of a checkpoint, in a few words; empty if nothing is."""
+    try:
+        expected = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
+        found = {name: digest_of(path / name) for name in expected}
+    except (OSError, ValueError, TypeError) as error:
+        return " ".join(str(error).split())[:200]
+    wrong = [name for name, digest in found.items() if digest != expected[name]]
+    if len(found) < 3:
+        return f"{CHECKSUMS} names {len(found)} files, not 3"
+    return f"{', '.join(wrong)}: not the bytes that were written" if wrong else ""
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimiser: Any) -> dict[str, Any]:
@@ -61,6 +83,8 @@ def load_checkpoint(path: Path, module: nn.Module, optimiser: Any) -> dict[str, 
     from safetensors.torch import load_file
 
     try:
+        if wrong := damage(path):
+            raise ValueError(wrong)
         module.load_state_dict(load_file(path / "model.safetensors"))
         moments = load_file(path / "optimiser.safetensors")
         state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -81,3 +105,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimiser: Any) -> dict[str, 
                 values[name] = torch.empty_like(weights[index]).copy_(value)
     optimiser.load_state_dict({"state": held, "param_groups": whole["param_groups"]})
     return state
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,14 @@ from accelerate.utils import (
     LoggerType,
     set_seed,
 )
+from tyro.constructors import PrimitiveConstructorSpec
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.data import FitsConfig
 from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError
+from gzfound.files import remove_left_overs, write_text
+from gzfound.locks import hold, release
 from gzfound.models.precision import (
     Precision,
     local_processes,
@@ -32,6 +36,7 @@ from gzfound.models.precision import (
 from gzfound.training.config import save_config
 from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
+from gzfound.training.progress import CheckpointConfig
 from gzfound.training.provenance import revision, versions
 
 PROBE = "probe"
@@ -42,6 +47,33 @@ WAIT = timedelta(hours=12)
 
 The ten minutes of NCCL would end a run that is well; launchers notice a process that died.
 """
+FINISHED = "checkpoints/finished.json"
+"""File of a run whose work is done, with its number of epochs."""
+
+_RESUME: dict[str, bool | Literal["auto"]] = {"": True, "auto": "auto", "no": False}
+
+
+def _parse_resume(words: list[str]) -> bool | Literal["auto"]:
+    if " ".join(words) not in _RESUME:
+        raise ValueError("allowed: --resume, --resume auto, --resume no")
+    return _RESUME[" ".join(words)]
+
+
+def _show_resume(value: bool | Literal["auto"]) -> list[str]:
+    return next(word.split() for word, meant in _RESUME.items() if meant == value)
+
+
+Resume = Annotated[
+    bool | Literal["auto"],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[auto|no]",
+        instance_from_str=_parse_resume,
+        is_instance=lambda value: value in _RESUME.values(),
+        str_from_instance=_show_resume,
+    ),
+]
+"""``--resume`` and ``--resume auto``, or ``resume: true`` and ``resume: auto`` in YAML."""
 
 # Gradients live in the buffers that are sent. Buffers of the model, such as the statistics of batch
 # norm, are not sent: those of the main process are the ones that are evaluated and saved.
@@ -75,7 +107,9 @@ class RunConfig:
         precision: auto takes bf16 where the hardware is fast at it.
         on_error: raise, or skip images that cannot be read.
         tracker: any accelerate tracker, such as tensorboard or wandb.
-        resume: go on from the last checkpoint in the output folder.
+        resume: go on from the last checkpoint in the output folder; auto does so for the same
+            command run again and again: it starts, goes on, or says that the run is finished.
+        checkpoint: when checkpoints are written within an epoch, and how many are kept.
     """
 
     data: tuple[str, ...] = ()
@@ -98,7 +132,8 @@ class RunConfig:
     precision: Precision = "auto"
     on_error: Literal["raise", "skip"] = "raise"
     tracker: str | None = None
-    resume: bool = False
+    resume: Resume = False
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "image_size"):
@@ -118,8 +153,11 @@ class RunConfig:
 def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     """Start accelerate and the folder of a run, with the resolved configuration in it.
 
+    Ends the process with status 0 if ``resume`` is ``auto`` and the run is finished.
+
     Raises:
         ConfigError: the folder already holds a run and ``resume`` is off.
+        OutputError: another process is writing to the folder.
     """
     keep_freed_memory()
     folder = Path(config.output)
@@ -133,13 +171,20 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     )
     use_all_cores(local_processes(accelerator.num_processes))
     set_seed(config.seed)
+    if config.resume == "auto" and _epochs_finished(folder) == config.epochs:
+        accelerator.print(f"output: {folder} holds a finished run of {config.epochs} epochs")
+        raise SystemExit(0)
     if accelerator.is_main_process:
         held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
         if held and not config.resume:
             raise ConfigError(
                 f"output: {folder} already holds a run; pass --resume to go on, or another --output"
             )
+        hold(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for part in (folder, folder / PROBE):
+            remove_left_overs(part)
+            remove_left_overs(part / "checkpoints")
         save_config(config, folder / "config.yaml")
     if config.tracker:
         accelerator.init_trackers("gzfound", config=_flat(asdict(config)))
@@ -157,6 +202,23 @@ def errors_file(accelerator: Accelerator, folder: Path) -> Path:
     path = folder / "errors.jsonl"
     path.unlink(missing_ok=True)
     return path
+
+
+def close_run(accelerator: Accelerator, folder: Path, config: RunConfig) -> None:
+    """Say where the weights are, and that the run is finished."""
+    if accelerator.is_main_process:
+        write_text(folder / FINISHED, json.dumps({"epochs": config.epochs}) + "\n")
+        accelerator.print(f"weights: {folder / 'weights'}")
+        release(folder)
+    accelerator.end_training()
+
+
+def _epochs_finished(folder: Path) -> int | None:
+    try:
+        found: int = json.loads((folder / FINISHED).read_text(encoding="utf-8"))["epochs"]
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def provenance(recipe: str, config: RunConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -12,7 +13,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gzfound.files import write_text
+from gzfound.files import one_line_if_full, write_text
 
 WAITS = 0.05
 REMEDY = (
@@ -74,19 +75,21 @@ class Telemetry:
         if not self.main:
             return
         row = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
-        if self.file is None:
-            self.file = self.path.open("a", encoding="utf-8", buffering=1)
-        self.file.write(json.dumps(row) + "\n")
+        with one_line_if_full(self.path):
+            if self.file is None:
+                self.file = self.path.open("a", encoding="utf-8", buffering=1)
+            self.file.write(json.dumps(row) + "\n")
         if self.tracker is not None:
             self.tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
-    def rewind(self, step: int) -> None:
-        """Drop what a killed run recorded after ``step``, which will be recorded again."""
+    def rewind(self, step: int, epochs: int) -> None:
+        """Drop what a killed run recorded after ``step`` and ``epochs``: it is recorded again."""
         if not self.main or not self.path.exists():
             return
         self._close()
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        rows = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+        kept = [line for line, row in rows if row["step"] <= step and row.get("epoch", 0) <= epochs]
         write_text(self.path, "".join(kept))
 
     def epoch(self, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
@@ -108,7 +111,8 @@ class Telemetry:
 
     def _close(self) -> None:
         if self.file is not None:
-            self.file.close()
+            with suppress(OSError):  # a line that the disk refused is refused again
+                self.file.close()
             self.file = None
 
 

@@ -87,3 +87,31 @@ def test_what_is_measured_names_both_sides_and_took_turns() -> None:
         assert counts == {group["repeats"]}, name
         peers = {"zoobot", "lightly", "timm"} & {key.split(",")[0] for key in group["contenders"]}
         assert not peers or set(group["peer_versions"]) >= {"torch"}, name
+
+
+def test_what_was_killed_came_out_the_same() -> None:
+    """As many kills as docs/reliability.md says, and nothing lost."""
+    found = results("kill_campaign")
+    page = (RESULTS.parents[1] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    kills = sum(sum(case["kills"].values()) for case in found["training"].values())
+    assert found["kills"] == kills == 50
+    assert len(found["training"]) == 5
+    assert all(case["identical"] == case["chains"] for case in found["training"].values())
+    extraction = found["extraction"]
+    assert sum(extraction["kills"].values()) == 20
+    stopped = sum(sum(case["statuses"].values()) for case in found["terminated"].values())
+    parts = [*found["training"].values(), *found["terminated"].values(), extraction]
+    assert [line for part in parts for line in part["wrong"]] == []
+    chains = sum(case["chains"] for case in found["training"].values())
+    assert f"{kills} kills in {chains} chains" in page
+    assert f"{stopped} signals" in page
+    assert f"20 kills in {extraction['chains']} chains" in page
+
+
+def test_nothing_grew_in_the_soak() -> None:
+    found = results("soak")
+    page = (RESULTS.parents[1] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert found["grew"] == []
+    assert found["minutes"] >= 20
+    said = f"{found['minutes']:.0f} minutes, {len(found['rounds'])} rounds, {found['kills']} kills"
+    assert said in page

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +17,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gzfound.errors import ConfigError, GzfoundError, WeightsError
+from gzfound.errors import ConfigError, GzfoundError, OutputError, WeightsError
 from gzfound.training.batches import ArrayBatches, Batch
 from gzfound.training.loop import Run, train
 from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
 from gzfound.training.order import BatchOrder
-from gzfound.training.resume import checkpoints, load_checkpoint
+from gzfound.training.preemption import PREEMPTED, Preemption
+from gzfound.training.progress import CheckpointConfig
+from gzfound.training.resume import checkpoints, damage, load_checkpoint
 from gzfound.training.telemetry import Telemetry, read_metrics
 
 OPTIM = OptimConfig(learning_rate=0.05, weight_decay=0.01)
+EPOCHS = CheckpointConfig()
+"""Checkpoints at the end of each epoch alone, in runs as short as these."""
 
 
 class KilledError(Exception):
@@ -33,6 +43,9 @@ def regression(
     kill_at: int | None = None,
     batch_size: int = 8,
     validation: Sequence[float] = (),
+    checkpoint: CheckpointConfig = EPOCHS,
+    terminate_at: int | None = None,
+    terminate_evaluation: int | None = None,
 ) -> nn.Module:
     """Fit y = x w with dropout, which needs the random state that a checkpoint keeps."""
     torch.manual_seed(1)
@@ -48,9 +61,14 @@ def regression(
         calls += 1
         if kill_at is not None and calls > kill_at:
             raise KilledError
+        if calls == terminate_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         return (wrapped(batch["x"])[:, 0] - batch["y"]).square().mean()
 
     def at_epoch_end(bare: nn.Module) -> dict[str, float]:
+        if terminate_evaluation == len(read_metrics(folder / "metrics.jsonl", "epoch")) + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
         metrics = {"training": float(bare.training)}
         if validation:
             seen = len(read_metrics(folder / "metrics.jsonl", "epoch"))
@@ -59,7 +77,7 @@ def regression(
 
     accelerate = Accelerator(cpu=True)
     return train(
-        Run(folder, 4, OPTIM, resume, patience=2 if validation else 0),
+        Run(folder, 4, OPTIM, resume, patience=2 if validation else 0, checkpoint=checkpoint),
         accelerate,
         model,
         build_optimiser(parameter_groups(model, OPTIM.weight_decay), OPTIM),
@@ -217,3 +235,194 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(folder: Path) -> None:
     regression(folder)
     with pytest.raises(ConfigError, match=r"resume: .* has 8 steps an epoch, this run 4"):
         regression(folder, resume=True, batch_size=16)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """Every line of ``metrics.jsonl``, but for times and rates."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    timed = ("time", "galaxies_per_second", "waiting", "flops_per_second")
+    return [{name: value for name, value in row.items() if name not in timed} for row in rows]
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """A run from start to end, and what it logged: 32 steps and 4 epochs."""
+    (tmp_path / "whole").mkdir()
+    model = regression(tmp_path / "whole")
+    logged = metrics(tmp_path / "whole")
+    assert len(logged) == 36
+    return model, logged
+
+
+def same(model: nn.Module, folder: Path, whole: tuple[nn.Module, list[dict[str, Any]]]) -> bool:
+    expected, logged = whole
+    state = model.state_dict()
+    bits = all(torch.equal(value, state[name]) for name, value in expected.state_dict().items())
+    return bits and metrics(folder) == logged
+
+
+@pytest.mark.parametrize(("kill_at", "step"), [(2, 0), (5, 3), (14, 12), (15, 15), (31, 30)])
+def test_a_run_goes_on_within_an_epoch(
+    folder: Path,
+    whole: tuple[nn.Module, list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+    kill_at: int,
+    step: int,
+) -> None:
+    """Every three steps and after every eighth: from the last checkpoint before the kill."""
+    every = CheckpointConfig(steps=3)
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=kill_at, checkpoint=every)
+    capsys.readouterr()
+    resumed = regression(folder, resume=True, checkpoint=every)
+    assert (f"resumed at step {step} of 32" in capsys.readouterr().err) == (step > 0)
+    assert same(resumed, folder, whole)
+
+
+def test_checkpoints_by_the_clock_and_how_many_are_kept(folder: Path) -> None:
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=7, checkpoint=CheckpointConfig(seconds=1e-9, keep=3))
+    kept = [path.name for path in checkpoints(folder / "checkpoints")]
+    assert kept == ["step-000000005", "step-000000006", "step-000000007"]
+    for name, value in (("steps", -1), ("seconds", -1.0), ("keep", 0)):
+        with pytest.raises(ConfigError, match=f"checkpoint.*{name}"):
+            CheckpointConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", [1, 11, 16, 32])
+def test_a_termination_stops_after_the_step_at_hand(
+    folder: Path, whole: tuple[nn.Module, list[dict[str, Any]]], step: int
+) -> None:
+    """Also at the end of an epoch, before its metrics, and at that of the run."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        regression(folder, terminate_at=step)
+    assert caught.value.code == PREEMPTED == 75
+    assert checkpoints(folder / "checkpoints")[-1].name == f"step-{step:09d}"
+    assert [row["step"] for row in metrics(folder) if row["kind"] == "step"][-1] == step
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert same(regression(folder, resume=True), folder, whole)
+
+
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_a_termination_cuts_the_evaluation_short(
+    folder: Path, whole: tuple[nn.Module, list[dict[str, Any]]], epoch: int
+) -> None:
+    """The evaluation would take a minute; it is made again after resuming."""
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as caught:
+        regression(folder, terminate_evaluation=epoch)
+    assert time.monotonic() - began < 20
+    assert caught.value.code == PREEMPTED
+    resumed = regression(folder, resume=True, checkpoint=CheckpointConfig(steps=5))
+    assert same(resumed, folder, whole)
+
+
+def test_a_kill_after_the_record_of_an_epoch_does_not_double_it(
+    folder: Path, whole: tuple[nn.Module, list[dict[str, Any]]]
+) -> None:
+    """Stopped before the metrics of an epoch, then killed after them, before its checkpoint."""
+    with pytest.raises(SystemExit):
+        regression(folder, terminate_evaluation=2)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "epoch", "step": 16, "epoch": 2, "loss": 0}) + "\n")
+    assert same(regression(folder, resume=True), folder, whole)
+
+
+def test_a_second_signal_changes_nothing() -> None:
+    with Preemption() as preemption:
+        for kind in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), kind)
+    assert preemption.asked
+
+
+def flip(path: Path, place: float) -> None:
+    """Flip one bit of a file, somewhere between its start (0) and its end (1)."""
+    data = bytearray(path.read_bytes())
+    bit = int(place * (8 * len(data) - 1))
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(folder: Path) -> None:
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=9)
+    (path,) = checkpoints(folder / "checkpoints")
+    files = sorted(path.iterdir())
+    assert len(files) == 4
+    for file in files:
+        before = file.read_bytes()
+        for place in np.linspace(0, 1, 40):
+            assert damage(path) == ""
+            flip(file, place)
+            assert damage(path), f"{file.name} at {place}"
+            file.write_bytes(before)
+    for file in files:
+        file.rename(folder / "away")
+        assert damage(path)
+        (folder / "away").rename(file)
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    folder: Path,
+    whole: tuple[nn.Module, list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+    damaged: int,
+) -> None:
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=26, checkpoint=CheckpointConfig(keep=3))
+    kept = checkpoints(folder / "checkpoints")
+    assert [path.name for path in kept] == [f"step-{step:09d}" for step in (8, 16, 24)]
+    for path in kept[3 - damaged :]:
+        flip(path / "optimiser.safetensors", 0.7)
+    capsys.readouterr()
+    resumed = regression(folder, resume=True)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "is damaged" in line]
+    assert len(lines) == damaged
+    assert "step-000000024 is damaged (optimiser.safetensors: not the bytes" in lines[0]
+    assert lines[0].endswith(f"going on from {kept[2 - damaged].name}")
+    assert same(resumed, folder, whole)
+    assert not any(damage(path) for path in checkpoints(folder / "checkpoints"))
+
+
+def test_nothing_but_damaged_checkpoints_ends_in_one_line(folder: Path) -> None:
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=17)
+    for path in checkpoints(folder / "checkpoints"):
+        flip(path / "state.json", 0.5)
+    with pytest.raises(WeightsError, match=r"step-000000016: state.json: not .*; nor any other$"):
+        regression(folder, resume=True)
+    assert len(checkpoints(folder / "checkpoints")) == 2, "nothing is removed"
+
+
+def test_a_resumed_run_takes_as_many_threads_as_before(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=9)
+    torch.set_num_threads(before + 1)
+    try:
+        regression(folder, resume=True)
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+    assert f"resume: {before} threads, as before, not {before + 1}" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_in_one_line_and_keeps_the_checkpoints(
+    folder: Path, whole: tuple[nn.Module, list[dict[str, Any]]]
+) -> None:
+    """No file may be longer than 1,000 bytes: as a full disk, but for the number of the error."""
+    with pytest.raises(KilledError):
+        regression(folder, kill_at=9)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"^output: cannot write .*: File too large$"):
+            regression(folder, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000000008"]
+    assert same(regression(folder, resume=True), folder, whole)
