@@ -32,7 +32,6 @@ from gzfound.training.config import parse_config
 from gzfound.training.processes import share_layers
 from gzfound.training.provenance import machine, revision, versions
 
-
 RESULTS = Path(__file__).parent / "results"
 
 
