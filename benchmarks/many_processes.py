@@ -1,9 +1,8 @@
-"""Whether N processes learn what one learns, how far apart they end, and what it costs.
+"""Whether N processes learn what one learns, and how far apart they end.
 
     python benchmarks/many_processes.py    # about ten minutes on two cores
 
-Every recipe runs for twenty steps or more with 1, 2 and 3 processes on CPUs, on simulated
-galaxies. Then pretraining with shared batch norm and without takes turns with two processes.
+The recipes run for some twenty steps with 1, 2 and 3 processes on CPUs, on simulated galaxies.
 Writes results/many_processes.json.
 """
 
@@ -19,8 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -50,9 +48,7 @@ class ManyConfig:
         encoder: timm architecture, with batch norm.
         galaxies: simulated; four fifths of them train.
         epochs: of every run; five steps each with 150 galaxies.
-        cost_size: side of the views in pixels where the cost is measured.
-        cost_galaxies: simulated, for the same.
-        turns: measurements of the cost, each way.
+        only: training or extraction; both by default.
         output: JSON file to write.
     """
 
@@ -60,9 +56,7 @@ class ManyConfig:
     encoder: str = "resnet10t"
     galaxies: int = 150
     epochs: int = 4
-    cost_size: int = 96
-    cost_galaxies: int = 700
-    turns: int = 5
+    only: tuple[Literal["training", "extraction"], ...] = ("training", "extraction")
     output: str = str(ROOT / "benchmarks" / "results" / "many_processes.json")
 
 
@@ -161,34 +155,6 @@ def compare_extraction(
     ]
 
 
-def cost(config: ManyConfig, home: Path) -> dict[str, Any]:
-    """Galaxies/s of pretraining by two processes, with shared batch norm over without."""
-    size = config.cost_size
-    data = simulate_dataset(home / "large", galaxies=config.cost_galaxies, image_size=size, seed=2)
-    options = ["--data", data, "--encoder", "resnet18", "--views.size", size, "--image-size", size]
-    options += ["--batch-size", "64", "--epochs", "2", "--watch", "32"]
-    rates: dict[str, list[float]] = {"--sync-batch-norm": [], "--no-sync-batch-norm": []}
-    for turn in range(config.turns):
-        for option, found in rates.items():
-            run = home / f"cost-{turn}{option}"
-            launch(2, "pretrain_simclr", [*options, option, "--output", run])
-            found.append(read_metrics(run / "metrics.jsonl", "epoch")[-1]["galaxies_per_second"])
-            print(option, found[-1], flush=True)
-    ratios = [with_ / without for with_, without in zip(*rates.values(), strict=True)]
-    return {
-        "encoder": "resnet18",
-        "size": size,
-        "batch_size": 64,
-        "processes": 2,
-        "galaxies_per_second": {"shared": rates["--sync-batch-norm"]}
-        | {"apart": rates["--no-sync-batch-norm"]},
-        "shared_over_apart": median(ratios),
-        "least": min(ratios),
-        "greatest": max(ratios),
-        "load_average": os.getloadavg(),
-    }
-
-
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the options, run everything, write what comes out."""
@@ -207,17 +173,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             "hybrid": ("pretrain_simclr", "1e-4", votes),
             "tree": ("finetune_tree", "1e-3", tuned),
         }
-        result = {
+        target = Path(config.output)
+        result = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+        result |= {
             "machine": machine(),
             "versions": versions(),
             "revision": revision(),
-            "configuration": {**asdict(config), "output": Path(config.output).name},
-            "training": {
-                name: compare_training(config, home / name, *run) for name, run in runs.items()
-            },
-            "extraction": compare_extraction(config, home, data, start / "weights"),
-            "cost": cost(config, home),
+            "configuration": {**asdict(config), "output": target.name},
         }
+        if "training" in config.only:
+            result["training"] = {
+                name: compare_training(config, home / name, *run) for name, run in runs.items()
+            }
+        if "extraction" in config.only:
+            result["extraction"] = compare_extraction(config, home, data, start / "weights")
     write_text(config.output, json.dumps(result, indent=1) + "\n")
     print(f"written: {config.output}")
 

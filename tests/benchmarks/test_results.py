@@ -115,3 +115,20 @@ def test_nothing_grew_in_the_soak() -> None:
     assert found["minutes"] >= 20
     said = f"{found['minutes']:.0f} minutes, {len(found['rounds'])} rounds, {found['kills']} kills"
     assert said in page
+
+
+def test_the_page_of_reliability_quotes_them() -> None:
+    page = (RESULTS.parents[1] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    found = results("many_processes")
+    assert sum(len(runs) for runs in found["training"].values()) == 12
+    for runs in found["training"].values():
+        shared = [run for run in runs if run["sync_batch_norm"]]
+        apart = [run for run in runs if not run["sync_batch_norm"]]
+        assert max(run["first_loss"] for run in shared) < 1e-6
+        assert min(run["first_loss"] for run in apart) > 1e-3
+        for run in runs:
+            values = (f"{run[name]:.1e}" for name in ("first_loss", "largest_loss", "weights"))
+            assert f"| {' | '.join(values)} |" in page
+    assert all(run["same_names"] and run["difference"] == 0 for run in found["extraction"])
+    cost = results("shared_batch_norm")["times"]
+    assert f"{cost:.2f} times" in (RESULTS.parents[1] / "docs" / "distributed.md").read_text()
