@@ -16,6 +16,8 @@ class FinetuneConfig(RunConfig):
 
     Attributes:
         encoder: timm architecture; empty for that of the weights, or resnet18 without any.
+        crop: linear fraction of each image kept around its centre, if not that of the weights, or
+            all of it without any.
         tune: head (frozen encoder), blocks (its last layers too) or all.
         blocks: number of last layers that ``blocks`` tunes.
         head_epochs: epochs in which only the head learns, before ``epochs`` of all that is tuned;
@@ -30,6 +32,7 @@ class FinetuneConfig(RunConfig):
     """
 
     encoder: str = ""
+    crop: float | None = None
     tune: Tune = "all"
     blocks: int = 2
     head_epochs: int = 20
