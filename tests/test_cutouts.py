@@ -255,7 +255,7 @@ def test_a_mosaic_that_cannot_be_simulated(tmp_path: Path) -> None:
         ({"galaxies": 0}, "galaxies 0 is out of range"),
         ({"cell": 8}, "cell 8 is out of range"),
         ({"dec": 90.0}, "dec 90.0: out of range"),
-        ({"campaign": "gz_desi"}, "cannot be simulated"),
+        ({"campaign": "gz_evo"}, "cannot be simulated"),
     ):
         with pytest.raises(ConfigError, match=said):
             simulate_mosaic(tmp_path / "m.fits", **options)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_
 from gzfound.finetuning.task import Task
 from gzfound.models import (
     EncoderTransform,
+    attach_transform,
     channel_statistics,
     encoder_features,
     load_encoder,
@@ -65,7 +66,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     parts = divide(galaxies, task, config.seed)
     if left := len(galaxies) - len(task.rows):
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
-    model = build_model(config, task)
+    model = build_model(config, task, transform)
     record = provenance(recipe, config)
     groups = campaign_numbers(galaxies)[parts["train"]] if config.balance else None
     tuning = Tuning(
@@ -107,14 +108,15 @@ def divide(galaxies: Galaxies, task: Task, seed: int) -> dict[str, Rows]:
 def first_transform(config: FinetuneConfig) -> EncoderTransform:
     """What the encoder to start from expects of an image."""
     if config.weights:
-        return transform_of(
-            load_encoder(config.weights, in_chans=config.in_chans, fits=config.fits)
+        found = load_encoder(
+            config.weights, crop=config.crop, in_chans=config.in_chans, fits=config.fits
         )
+        return transform_of(found)
     mean, std = channel_statistics(config.in_chans or 3)
-    return EncoderTransform(config.views.size, 1.0, mean, std, config.fits)
+    return EncoderTransform(config.views.size, config.crop or 1.0, mean, std, config.fits)
 
 
-def build_model(config: FinetuneConfig, task: Task) -> HeadModel:
+def build_model(config: FinetuneConfig, task: Task, transform: EncoderTransform) -> HeadModel:
     """The encoder to start from, frozen as far as asked, with a new head."""
     untrained = "" if config.weights else "resnet18"
     encoder = start_encoder(
@@ -124,7 +126,7 @@ def build_model(config: FinetuneConfig, task: Task) -> HeadModel:
         in_chans=config.in_chans,
         fits=config.fits,
     )
-    transform = transform_of(encoder)
+    attach_transform(encoder, transform)
     if config.tune != "head" and transform.size != config.views.size:
         raise ConfigError(
             f"views.size: {config.views.size} must be {transform.size}, that of the weights"

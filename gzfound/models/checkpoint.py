@@ -307,8 +307,13 @@ def _transform_of(
 
 
 def _check_channels(path: Path, config: Mapping[str, Any], in_chans: int | None) -> None:
-    held = config.get("pretrained_cfg", {}).get("input_size", [3])[0]
-    if in_chans not in (None, held) and held != 3:
+    if in_chans is None:
+        return
+    try:
+        held = int(config["pretrained_cfg"]["input_size"][0])
+    except (IndexError, KeyError, TypeError, ValueError):  # what is wrong is said when it is loaded
+        return
+    if held not in (in_chans, 3):
         raise WeightsError(
             f"weights: {path} has {held} channels; only those of 3 are adapted to {in_chans}"
         )

@@ -123,7 +123,7 @@ def _refuse_unknown_keys(kind: Any, values: Mapping[Any, Any], path: str | Path,
             close = difflib.get_close_matches(str(key), names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(names)}"
             raise ConfigError(f"{path}: unknown key {at + str(key)!r}; {hint}")
-        if isinstance(value, bool) and hints[key] is not bool:
+        if isinstance(value, bool) and bool not in (hints[key], *typing.get_args(hints[key])):
             raise ConfigError(f"{path}: {at}{key}: must not be {value}")
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
             _refuse_unknown_keys(hints[key], value, path, f"{at}{key}.")

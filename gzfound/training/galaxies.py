@@ -110,6 +110,7 @@ def load_galaxies(
         datasets = [datasets[k].select(rows[k]) for k in left]
         named = [[named[k][row] for row in rows[k]] for k in left]
         crops = tuple(crops[k] for k in left)
+        sources = [sources[k] for k in left]
     cropped = zip(datasets, crops, strict=True)
     decoded = [decoded_images(d, size, crop=part, bands=bands, **skipped) for d, part in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))

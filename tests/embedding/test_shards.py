@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from gzfound import ConfigError, DataError, Embeddings, embed, extract, load_encoder
+from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.shards import MANIFEST, Shards
 from gzfound.errors import OutputError
 
@@ -266,9 +267,10 @@ def test_a_full_disk_leaves_what_resumes(
 @pytest.mark.parametrize("together", [1, 4, 7])
 def test_forward_passes_do_not_depend_on_the_files(rows: int, together: int) -> None:
     """Every pass of one large file, and no other; each file has all of its rows."""
-    whole = Shards(Path(), 23, 23, together, 1, {})
+    made_by = EncoderIdentity("", "", 1.0)
+    whole = Shards(Path(), 23, 23, together, 1, {}, made_by)
     expected = {tuple(batch) for batch in whole.batches([0])}
-    files = Shards(Path(), rows, 23, together, 1, {})
+    files = Shards(Path(), rows, 23, together, 1, {}, made_by)
     assert {tuple(batch) for batch in files.batches(range(files.count))} == expected
     for number in range(files.count):
         held = {row for batch in files.batches([number]) for row in batch}

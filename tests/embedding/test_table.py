@@ -88,8 +88,10 @@ def test_what_is_no_table_is_named(tmp_path: Path) -> None:
     ids = pa.array(["a", "b"])
     good = pa.array([[1.0, 2.0], [3.0, 4.0]], fixed)
     cases = {
-        "column 'id_str' is missing": written(tmp_path / "1.parquet", embedding=good),
-        "holds list<element: float>; allowed is a fixed-size list": written(
+        "one column 'id_str' is needed; found embedding": written(
+            tmp_path / "1.parquet", embedding=good
+        ),
+        "must hold lists of one size, not list<element: float>": written(
             tmp_path / "2.parquet", id_str=ids, embedding=good.cast(pa.list_(pa.float32()))
         ),
         "no embeddings: ": tmp_path / "nowhere.parquet",

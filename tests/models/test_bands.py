@@ -70,23 +70,18 @@ def test_what_weights_say_of_fits_comes_back(tmp_path: Path) -> None:
 
 
 def test_weights_on_the_hub_say_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is asked of the hub is replaced: which file, of which repository and revision."""
-    from gzfound.models import checkpoint
-
+    """Only what is asked of the hub is replaced: which repository and revision."""
     weights = saved(tmp_path, 3, FITS)
     asked = []
 
-    def download(repo: str, name: str, revision: str | None = None) -> str:
-        asked.append((repo, name, revision))
-        return str(weights / name)
+    def download(repo: str, revision: str | None = None, **_: object) -> str:
+        asked.append((repo, revision))
+        return str(weights)
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert checkpoint._fits_of("hf-hub:me/galaxies@v2") == FITS
-    assert checkpoint._fits_of("hf-hub:me/galaxies") == FITS
-    assert asked == [
-        ("me/galaxies", "config.json", "v2"),
-        ("me/galaxies", "config.json", None),
-    ]
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert load_encoder("hf-hub:me/galaxies@v2").transform.fits == FITS
+    assert load_encoder("hf-hub:me/galaxies").transform.fits == FITS
+    assert asked == [("me/galaxies", "v2"), ("me/galaxies", None)]
 
 
 def test_weights_that_say_something_else_are_refused(tmp_path: Path) -> None:

@@ -321,3 +321,12 @@ def test_two_machines_learn_what_one_process_does(
     assert found["id_str"].to_pylist() == alone["id_str"].to_pylist() == test
     for name in found.column_names[1:]:
         np.testing.assert_allclose(found[name], alone[name], atol=1e-4, rtol=1e-4, err_msg=name)
+
+
+def test_the_crop_is_that_of_the_option_or_of_the_weights(
+    finetune: Callable[..., Path], script: ModuleType
+) -> None:
+    cropped = finetune("--tune", "head", "--crop", "0.4")
+    assert load_encoder(cropped / "weights").transform.crop == 0.4
+    with pytest.raises(SystemExit, match="crop: nan must be above 0 and at most 1"):
+        script.main(["--crop", "nan"])

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from gzfound.errors import OutputError
 from gzfound.reports import (
     Code,
     Curve,
@@ -157,7 +158,7 @@ def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(type(path), "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         Report("second", "").write(path)
     assert "<h1>first</h1>" in path.read_text(encoding="utf-8")
     assert list(path.parent.iterdir()) == [path]
