@@ -47,6 +47,7 @@ def test_one_process_gives_what_embed_gives(
     expected = embed(simulated_galaxies, encoder_weights, precision="no")
     assert found.ids == expected.ids
     np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert found.encoder == expected.encoder is not None
     assert [path.name for path in output.parent.iterdir()] == ["e.parquet"]
 
 
