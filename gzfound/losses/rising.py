@@ -29,7 +29,10 @@ _TABLE_LENGTH = 4096
 def _series(square: Tensor, coefficients: tuple[float, float, float, float]) -> Tensor:
     """``sum_i coefficients[i] * square^i``, by Horner's rule."""
     first, second, third, fourth = coefficients
-    return (square * fourth).add_(third).mul_(square).add_(second).mul_(square).add_(first)
+    result = (square * fourth).add_(third)
+    for coefficient in (second, first):
+        torch.addcmul(square.new_tensor(coefficient), result, square, out=result)
+    return result
 
 
 def _products(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +61,9 @@ def log_rising(
     Both are exactly 0 where n is 0. R is good to 1e-11 for a up to 1e30, or to 1e-8 if not
     ``precise``. Row 0 of the arrays below is at a, row 1 at a + n.
     """
-    z = torch.stack((a, a + n))
+    z = a.new_empty((2, *a.shape))
+    z[0] = a
+    torch.add(a, n, out=z[1])
     product, logarithmic = _products(z)
     ratio, slope = product[1].div_(product[0]), logarithmic[0].sub_(logarithmic[1])
     z.add_(4)
