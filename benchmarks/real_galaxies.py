@@ -90,7 +90,8 @@ def decode(source: Path, encoder: torch.nn.Module, **options: Any) -> Any:
     """The images of a folder or table as the encoder takes them, with the table's columns."""
     dataset = gzfound.load_dataset(source, split="train", **options)
     transform: Any = encoder.transform
-    return dataset, decoded_images(dataset, transform.size, crop=transform.crop)
+    size, crop, bands = transform.size, transform.crop, transform.bands
+    return dataset, decoded_images(dataset, size, crop=crop, bands=bands)
 
 
 def goods(config: RealConfig) -> dict[str, Any]:

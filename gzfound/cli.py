@@ -238,7 +238,7 @@ def trees(name: Annotated[str, tyro.conf.Positional] = "") -> None:
     """Print a decision tree, or the names of all of them.
 
     Args:
-        name: of a campaign, such as gz_hubble.
+        name: of a campaign, such as gz2.
     """
     _say(str(gzfound.load_tree(name)) if name else "\n".join(gzfound.list_trees()))
 

@@ -66,7 +66,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             name in shown
             for name in ("simulate", "build", "embed", "predict", "trees", "weights", "push")
         )
-        assert all(name in shown for name in ("neighbours", "index", "anomalies"))
+        assert all(name in shown for name in ("neighbours", "index", "anomalies", "cutouts"))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

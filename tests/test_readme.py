@@ -95,7 +95,10 @@ def test_the_environment_is_activated(home: Path) -> None:
 
 
 def test_the_steps_of_an_astronomer(home: Path) -> None:
-    _, found = run_section(ASTRONOMER, home)
+    printed, found = run_section(ASTRONOMER, home)
+    similar = [line.split("\t") for line in printed.splitlines() if "\t" in line]
+    assert [line[0] for line in similar] == ["cutouts/g00.jpg"] * 5
+    assert similar[0][1] == "g00"
     lines = found.splitlines()
     assert lines[0] == "g00  1.00", "the nearest galaxy is the galaxy itself"
     assert len(lines) == 5

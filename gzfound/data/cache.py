@@ -179,11 +179,11 @@ def _image_chunks(files: Dataset) -> Iterator[Any]:
         yield from batch.column("image").chunks
 
 
-def files_trace(several: Sequence[Mapping[str, Any]]) -> bytes:
-    """The same of the FITS files of a galaxy."""
+def files_trace(several: Sequence[Mapping[str, Any]] | None) -> bytes:
+    """The same of the FITS files of a galaxy; of a union, some galaxies have none."""
     return b"".join(
         f"{part['band']} {part['hdu']} ".encode() + image_trace(None, part["path"], whole=False)
-        for part in several
+        for part in several or ()
     )
 
 

@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from gzfound.data.several import galaxies_of_pattern, galaxies_of_table, pattern_root
+from gzfound.data.several import (
+    find_image,
+    galaxies_of_pattern,
+    galaxies_of_table,
+    pattern_root,
+)
 from gzfound.data.skipped import BadInput
-from gzfound.data.table import LabelTable, find_table, read_table
+from gzfound.data.table import FITS_ENDINGS, LabelTable, find_table, read_table
 from gzfound.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
-FITS_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".fts")
 
 Match = tuple[int, str]
 
@@ -176,17 +180,15 @@ def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) ->
     index = index_images(images)
     matches, missing = [], []
     for row, name in enumerate(table.names):
-        key = PurePath(name)
-        if key.is_absolute() and key.is_relative_to(folder.absolute()):
-            key = key.relative_to(folder.absolute())
-        found = index.get(key.as_posix(), [])
-        if len(found) > 1:
-            reason = f"row {row + 1} names '{name}', which fits {found[0]} and {found[1]}"
-            bad.meet(name, DataError(f"{table.path}: {reason}"))
-        elif found:
-            matches.append((row, found[0]))
-        else:
+        try:
+            found = find_image(name, row, folder, index, table)
+        except DataError as error:
+            bad.meet(name, error)
+            continue
+        if found is None:
             missing.append((row, name))
+        else:
+            matches.append((row, found))
     if missing and not bad.skip:
         row, name = missing[0]
         raise DataError(

@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from gzfound.data.astro import load_astropy
 from gzfound.data.fits import band_names, choose_hdus
-from gzfound.data.folder import FITS_ENDINGS
-from gzfound.data.table import as_text, read_columns, shorten
+from gzfound.data.table import FITS_ENDINGS, as_text, read_columns, shorten
 from gzfound.errors import DataError, GzfoundError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from gzfound.data.skipped import BadInput
@@ -126,18 +126,31 @@ def _found(
     name: str, row: int, folder: Path, index: Mapping[str, Sequence[str]], table: LabelTable
 ) -> str:
     """The path, relative to the folder, of the file that a row names."""
-    root, path = folder.absolute(), Path(name)
-    key = path.relative_to(root) if path.is_absolute() and path.is_relative_to(root) else path
+    found = find_image(name, row, folder, index, table)
+    if found is None:
+        raise DataError(
+            f"{table.path}: row {row + 1} names '{name}', which is not in {folder}; "
+            "on_error='skip' leaves it out"
+        )
+    return found
+
+
+def find_image(
+    name: str, row: int, folder: Path, index: Mapping[str, Sequence[str]], table: LabelTable
+) -> str | None:
+    """The path, relative to the folder, of the image that a row names; None without one.
+
+    Raises:
+        DataError: several could be meant.
+    """
+    key = PurePath(name)
+    if key.is_absolute() and key.is_relative_to(folder.absolute()):
+        key = key.relative_to(folder.absolute())
     found = index.get(key.as_posix(), ())
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(found) > 1:
         reason = f"row {row + 1} names '{name}', which fits {found[0]} and {found[1]}"
         raise DataError(f"{table.path}: {reason}")
-    raise DataError(
-        f"{table.path}: row {row + 1} names '{name}', which is not in {folder}; on_error='skip' "
-        "leaves it out"
-    )
+    return found[0] if found else None
 
 
 def _full(folder: Path, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ ID_COLUMNS = ("id_str", "id")
 BAND_PREFIX, HDU_COLUMN = "fits_", "hdu"
 """Columns of the files of each band, such as ``fits_g``; ``hdu`` or ``hdu_g`` names their HDU."""
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet")
+FITS_ENDINGS = (".fits.gz", ".fits.fz", ".fits", ".fit", ".fts")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def read_table(path: Path) -> LabelTable:
         DataError: it cannot be read, has no such column, or a row without a name.
     """
     columns = read_columns(path)
-    bands = [name for name in columns.column_names if name.startswith(BAND_PREFIX)]
+    bands = [name for name in columns.column_names if _names_fits(columns, name)]
     known = (*FILE_COLUMNS, *bands[:1], *ID_COLUMNS)
     present = [name for name in known if name in columns.column_names]
     if not present:
@@ -107,6 +109,14 @@ def read_table(path: Path) -> LabelTable:
         ids=columns.column(id_column).to_pylist() if has_ids else None,
         parts=_parts(columns, files, path),
     )
+
+
+def _names_fits(columns: pa.Table, name: str) -> bool:
+    """Whether a column is of FITS files: by its name, and by what it holds."""
+    if not name.startswith(BAND_PREFIX):
+        return False
+    values = columns.column(name).to_pylist()
+    return any(isinstance(each, str) and each.lower().endswith(FITS_ENDINGS) for each in values)
 
 
 def _parts(columns: pa.Table, files: list[str], path: Path) -> tuple[FitsColumn, ...]:
@@ -152,11 +162,16 @@ def read_columns(path: Path) -> pa.Table:
 
 def _checked(columns: pa.Table, path: Path) -> pa.Table:
     """The table, if no column is there twice and every value is what its type says."""
-    repeated = [name for name, times in Counter(columns.column_names).items() if times > 1]
-    if repeated:
-        raise DataError(f"{path}: column '{repeated[0]}' is there more than once; keep one")
+    check_names(columns.column_names, path)
     columns.validate(full=True)
     return columns
+
+
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Raise ``DataError`` if a column of a table is there twice."""
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise DataError(f"{path}: column '{repeated[0]}' is there more than once; keep one")
 
 
 def as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:
@@ -165,16 +180,24 @@ def as_text(columns: pa.Table, name: str, path: Path) -> pa.Table:
     Raises:
         DataError: it holds something else, or nothing in a row.
     """
-    import pyarrow as pa
-
-    column = columns.column(name)
-    kind = column.type
-    if not (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-    ):
-        raise DataError(f"{path}: column '{name}' must hold text or whole numbers; it holds {kind}")
-    text = column.cast(pa.string())
+    text = text_of(columns.column(name), name, path)
     for row, value in enumerate(text.to_pylist(), start=1):
         if not value:
             raise DataError(f"{path}: column '{name}' is empty in row {row}")
     return columns.set_column(columns.column_names.index(name), name, text)
+
+
+def text_of(column: pa.Array | pa.ChunkedArray, name: str, path: Path) -> Any:
+    """A column of text or whole numbers as text; what is empty stays so.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    ):
+        raise DataError(f"{path}: column '{name}' must hold text or whole numbers; it holds {kind}")
+    return column.cast(pa.string())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from gzfound.data.several import is_pattern, pattern_root
+from gzfound.data.table import is_table
 from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
 from gzfound.trees.loading import campaign_of, campaigns_of, list_trees
@@ -29,15 +31,20 @@ def dataset_names(dataset: Dataset, source: str | Path) -> list[str]:
     """The campaign of each galaxy.
 
     It is the column ``dataset_name`` where there is one, else the campaign of the vote columns,
-    else the last part of ``source``.
+    else the last part of ``source``: of a pattern or a table, the folder's.
     """
     if NAME in dataset.column_names:
         return [str(name) for name in dataset.with_format(None)[NAME][:]]
     try:
         name = DecisionTree.from_columns(dataset.column_names).tree.name
     except DataError:
-        name = Path(str(source)).name
+        name = _last_part(str(source))
     return [name] * len(dataset)
+
+
+def _last_part(source: str) -> str:
+    place = pattern_root(source) if is_pattern(source) else Path(source)
+    return (place.parent if is_table(place) else place).absolute().name
 
 
 def questions_of(tree: DecisionTree, campaign: str) -> tuple[str, ...]:
@@ -68,7 +75,7 @@ def unite(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
     """
     import datasets
 
-    _check_ids(parts)
+    check_ids(parts)
     order = ["image", "id_str", NAME]
     order += [c for _, part in parts for c in part.column_names if c not in order]
     order = list(dict.fromkeys(order))
@@ -82,7 +89,8 @@ def unite(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
     )
 
 
-def _check_ids(parts: Sequence[tuple[str, Dataset]]) -> None:
+def check_ids(parts: Sequence[tuple[str, Dataset]]) -> None:
+    """Raise ``DataError`` if a galaxy of one source is in another, ``(source, dataset)`` each."""
     seen: dict[str, str] = {}
     for source, part in parts:
         ids = part.with_format(None)["id_str"][:]
@@ -93,7 +101,7 @@ def _check_ids(parts: Sequence[tuple[str, Dataset]]) -> None:
 
 
 def _type_of(column: str, parts: Sequence[tuple[str, Dataset]]) -> Any:
-    """The type of a column in the union: its own, float64 for different numbers, else text."""
+    """The type of a column in the union: its own, else float64 for numbers and truths, or text."""
     import datasets
 
     if column == NAME:
@@ -104,8 +112,13 @@ def _type_of(column: str, parts: Sequence[tuple[str, Dataset]]) -> Any:
     if not all(type(each) is datasets.Value for each in found):
         raise DataError(f"column {column!r}: it holds {' in one dataset, '.join(map(str, found))}")
     kinds = [each.pa_type for each in found]
-    numeric = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
+    numeric = all(map(_is_number, kinds))
     return datasets.Value("float64" if numeric else "string")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
 def _completed(
@@ -123,7 +136,7 @@ def _completed(
         if column == NAME:
             added[column] = pa.array(dataset_names(part, source), pa.string())
         elif column in plain.column_names:
-            added[column] = plain.data.column(column).cast(feature.pa_type)
+            added[column] = _cast(plain.data.column(column), feature.pa_type, column, source)
         elif column in votes:
             added[column] = _zeros(len(part))
         else:
@@ -135,6 +148,14 @@ def _completed(
     features = datasets.Features({column: types[column] for column in added})
     extra = datasets.Dataset.from_dict(added, features)
     return datasets.concatenate_datasets([plain.select_columns(kept), extra], axis=1)
+
+
+def _cast(held: Any, kind: pa.DataType, column: str, source: str) -> Any:
+    try:
+        return held.cast(kind)
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"{source}: column {column!r} cannot be {kind} ({reason})") from error
 
 
 def _zeros(length: int) -> pa.ChunkedArray:

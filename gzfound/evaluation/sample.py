@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ class DataConfig:
 
     Attributes:
         data: hub name, dataset directory, or folder of images with a table; several, separated by
-            commas, are one dataset.
+            commas, are one dataset. A folder or table of that whole name comes first.
         data_config: configuration of the dataset.
         threads: threads that decode images.
         on_error: ``raise``, or ``skip`` to leave out images that cannot be read.
@@ -103,7 +104,8 @@ def load_sample(
         DataError: there is no such column, or a galaxy is in the test split and in another.
     """
     named = names_in(config.data)
-    source = named if len(named) > 1 else config.data
+    whole = len(named) < 2 or os.path.exists(config.data)  # noqa: PTH110  # never raises
+    source = config.data if whole else named
     splits: dict[str, Dataset] = dict(load_dataset(source, config.data_config))
     if campaign:
         splits = {name: part for name, part in _only(splits, config.data, campaign).items() if part}

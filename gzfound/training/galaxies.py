@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
 from gzfound.data.table import shorten
-from gzfound.data.union import campaigns_in, dataset_names, questions_of
+from gzfound.data.union import campaigns_in, check_ids, dataset_names, questions_of
 from gzfound.errors import ConfigError, DataError
 from gzfound.trees import DecisionTree
 from gzfound.votes import votes_from_columns
@@ -78,6 +78,9 @@ def load_galaxies(
 ) -> Galaxies:
     """Load and decode one split of every source.
 
+    Unlike a union by :func:`gzfound.load_dataset`, each source can have a crop of its own, and one
+    may be named twice; what the sources lack is filled in alike.
+
     Args:
         sources: names that :func:`gzfound.load_dataset` takes.
         config: of every source.
@@ -93,7 +96,8 @@ def load_galaxies(
     Raises:
         ConfigError: no galaxy is of the held-out campaign, or all are; a crop is out of range, or
             there are not as many as sources.
-        DataError: no source, or one that cannot be read, or none with one of the columns.
+        DataError: no source, or one that cannot be read, or none with one of the columns,
+            or a galaxy that is in two that are named differently.
     """
     if not sources:
         raise DataError("data: name at least one dataset")
@@ -111,6 +115,7 @@ def load_galaxies(
         named = [[named[k][row] for row in rows[k]] for k in left]
         crops = tuple(crops[k] for k in left)
         sources = [sources[k] for k in left]
+    check_ids(list(dict(zip(sources, datasets, strict=True)).items()))
     cropped = zip(datasets, crops, strict=True)
     decoded = [decoded_images(d, size, crop=part, bands=bands, **skipped) for d, part in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))

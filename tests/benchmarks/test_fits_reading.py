@@ -57,5 +57,12 @@ def test_the_figures_of_the_page_are_those_measured() -> None:
     assert f"{positions['median_offset']:.2f} pixels" in page
     for near, share in positions["within"].items():
         assert f"{share * 100:.0f} % have one within {float(near):g}" in page
-    assert max(map(int, held["agreement"]["differences"])) == 1
+    differences, values = held["agreement"]["differences"], held["agreement"]["values"]
+    assert max(map(int, differences)) == 1
+    same, above = (f"{100 * differences[step] / values:.0f}%" for step in ("0", "1"))
+    assert f"{same} have the grey level of `make_lupton_rgb` and {above} are one above" in page
+    megabytes = {kind: f"{size / 1e6:.2g}" for kind, size in held["rates"]["bytes"].items()}
+    plain, packed, tiled = (megabytes[f"FITS{ending}"] for ending in ("", " .gz", " .fz"))
+    assert f"FITS takes {plain} MB an image, {packed} MB as `.gz` and {tiled} MB as `.fz`" in page
+    assert f"JPEG takes {float(megabytes['JPEG']):.2f} MB" in page
     assert f"{held['agreement']['values']:,} values" in page

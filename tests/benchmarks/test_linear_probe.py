@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import gzfound
+from gzfound.errors import DataError
 from gzfound.evaluation import methods
 from gzfound.evaluation.sample import load_sample
 from gzfound.models import EncoderTransform, create_encoder, save_weights
@@ -118,6 +119,19 @@ def test_other_weights_see_the_galaxies_at_their_own_size(
     options = ["--target", "radius", "--baselines", "none", "--also", str(other)]
     table = run(script, weights, data, tmp_path / "R.json", *options)
     assert {row["method"] for row in table["rows"]} == {"embedding", str(other)}
+
+
+def test_a_name_with_a_comma_is_one_dataset_where_it_is_there(
+    script: ModuleType, data: Path, tmp_path: Path
+) -> None:
+    """Otherwise the names between the commas are those of datasets."""
+    (tmp_path / "one,two").symlink_to(data)
+    sample = load_sample(script.ProbeConfig(data=str(tmp_path / "one,two")), 8, 1.0)
+    assert len(sample.ids) == len(load_sample(script.ProbeConfig(data=str(data)), 8, 1.0).ids)
+    with pytest.raises(DataError, match=f"{tmp_path}/none: no such folder"):
+        load_sample(script.ProbeConfig(data=f"{tmp_path}/none,{data}"), 8, 1.0)
+    with pytest.raises(DataError, match="no such folder"):
+        load_sample(script.ProbeConfig(data=",".join(["none"] * 99)), 8, 1.0)
 
 
 def test_morphology_is_a_method_like_any_other(

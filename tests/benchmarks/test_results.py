@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,24 @@ def test_the_page_of_results_quotes_them() -> None:
         for row in results(name)["rows"]:
             assert f"{row['RMSE']['value']:.3f}" in page
             assert f"{row['skill']['value']:.3f}" in page or row["method"] == "constant"
+
+
+def test_the_page_of_campaigns_quotes_the_run_with_one_held_out() -> None:
+    page = (RESULTS.parents[1] / "docs" / "campaigns.md").read_text()
+    found = results("held_out_campaign")
+    means = {r["method"]: r for r in found["rows"] if r["target"] == "mean of answers"}
+    assert means["embedding"]["RMSE"] == means["simclr/weights"]["RMSE"]
+    shown = {"pretrained and fine-tuned on the three others": means["embedding"]}
+    shown |= {name: means[name] for name in ("untrained encoder", "pixel PCA", "constant")}
+    for name, row in shown.items():
+        rmse, skill = (
+            f"{row[kind]['value']:.3f} ({row[kind]['low']:.3f} to {row[kind]['high']:.3f})"
+            for kind in ("RMSE", "skill")
+        )
+        assert f"| {name} | {rmse} | {skill if name != 'constant' else '0'} |" in page
+    assert f"The noise floor is {means['embedding']['RMSE floor']['value']:.3f}." in page
+    (fitted, scored) = re.findall(r"of (\d+) galaxies, scored on (\d+)", found["notes"][0])[0]
+    assert f"fitted to {fitted} of its galaxies and scored on {scored}," in page
 
 
 def test_the_page_of_performance_holds_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:

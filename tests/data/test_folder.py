@@ -243,3 +243,11 @@ def test_real_examples_repeat_images(real_data: Path) -> None:
     assert train.num_rows == 460
     read = [images.shape[1:] for _, images in read_images(train, 32, rows=range(0, 460, 20))]
     assert read == [(32, 32, 3)]
+
+
+def test_ids_of_a_few_kinds_are_text(folder: Path) -> None:
+    """Parquet that pandas wrote from categories holds them as a dictionary."""
+    names = pa.array(["g1.jpg", "g0.jpg"]).dictionary_encode()
+    pq.write_table(pa.table({"file": names, "bar": [1, 2]}), folder / "labels.parquet")
+    train = load_dataset(folder / "labels.parquet", split="train")
+    assert train["id_str"][:] == ["g1", "g0"]

@@ -160,3 +160,19 @@ def test_the_cache_knows_bands_and_every_file(folder: Path, tmp_path: Path) -> N
         (folder / f"a_{band}.fits").unlink(missing_ok=True)
         write(folder / f"a_{band}.fits", 99, size=9)
     assert images(BANDS) == [[99, 99, 99], [11, 21, 31]]
+
+
+@pytest.mark.parametrize("values", [("good", "bad"), ("1", "2")])
+def test_a_column_that_only_sounds_like_files_is_a_label(
+    folder: Path, tmp_path: Path, values: tuple[str, str]
+) -> None:
+    """``fits_quality`` holds no names of FITS files, so ``id_str`` names the images."""
+    (tmp_path / "c").mkdir()
+    for path, name in (("a_g.fits", "a.fits"), ("b_1_g.fits", "b.fits")):
+        (folder / path).rename(tmp_path / "c" / name)
+    table = tmp_path / "c" / "t.csv"
+    table.write_text(f"id_str,fits_quality\na,{values[0]}\nb,{values[1]}\n")
+    dataset = load_dataset(table, split="train")
+    assert dataset["id_str"] == ["a", "b"]
+    assert [str(value) for value in dataset["fits_quality"]] == list(values)
+    assert "fits_files" not in dataset.column_names

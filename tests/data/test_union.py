@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from datasets import Image, concatenate_datasets
 
 from gzfound import ConfigError, DataError, load_dataset, load_tree
+from gzfound.data import Bands, FitsConfig, Stretch, decoded_images
+from gzfound.data.identity import dataset_key
+from gzfound.data.read import image_files
 from gzfound.data.union import campaigns_in, dataset_names, questions_of
 
 BAR = {"bar-gz2_yes": [3, 0, 1], "bar-gz2_no": [2, 5, 0]}
@@ -104,3 +108,68 @@ def test_campaigns_of_a_union_tree() -> None:
     assert questions_of(evo, "elsewhere") == ()
     with pytest.raises(ConfigError, match="'gz3' is not in the data; allowed: gz2, gz_hubble"):
         campaigns_in(["gz_hubble", "gz2"], "gz3")
+
+
+def test_fits_of_several_files_beside_jpeg(
+    folder: Path, tmp_path: Path, hub_directory: Callable[..., Path]
+) -> None:
+    """Galaxies without FITS files have None there; the cache and the key of the data take them."""
+    for band in "gr":
+        fits.writeto(tmp_path / f"f_{band}.fits", np.full((8, 8), 50, np.float32))
+    pattern = str(tmp_path / "{id}_{band}.fits")
+    united = load_dataset([pattern, hub_directory(tmp_path / "hub"), folder], split="train")
+    assert [bool(files) for files in united["fits_files"]] == [True] + 7 * [False]
+    assert united["dataset_name"] == [tmp_path.name] + 3 * ["hub"] + 4 * ["cutouts"]
+    bands = Bands(3, FitsConfig(bands=("g", "r", "g"), stretch=Stretch("linear", maximum=255)))
+    kept = decoded_images(united, 8, directory=tmp_path / "cache", bands=bands)
+    assert len(kept.images) == 8
+    assert (kept.images[0] == 50).all()
+    before = dataset_key(image_files(united))
+    assert before == dataset_key(image_files(united))
+    (tmp_path / "f_r.fits").unlink()
+    fits.writeto(tmp_path / "f_r.fits", np.full((9, 9), 50.0))
+    assert dataset_key(image_files(united)) != before
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "column"),
+    [
+        ({"bar-gz2_yes": [0.5, 1, 2], "bar-gz2_no": [1, 1, 1]}, {"z": [1, 2]}, "bar-gz2_yes"),
+        ({"z": [2**53 + 1, 1, 2]}, {"z": [0.5, 1.5]}, "z"),
+    ],
+)
+def test_numbers_that_would_change_are_an_error(
+    hub_directory: Callable[..., Path],
+    tmp_path: Path,
+    first: dict[str, Any],
+    second: dict[str, Any],
+    column: str,
+) -> None:
+    one = hub_directory(tmp_path / "one", ("a", "b", "c"), **first)
+    two = hub_directory(tmp_path / "two", ("d", "e"), **second)
+    with pytest.raises(DataError, match=f"{one}: column '{column}' cannot be "):
+        load_dataset([one, two], split="train")
+
+
+def test_truths_beside_numbers_are_numbers(
+    hub_directory: Callable[..., Path], tmp_path: Path
+) -> None:
+    one = hub_directory(tmp_path / "one", ("a", "b"), spiral=[True, False])
+    two = hub_directory(tmp_path / "two", ("c",), spiral=[2])
+    assert load_dataset([one, two], split="train")["spiral"] == [1.0, 0.0, 2.0]
+
+
+def test_tables_and_patterns_are_named_by_their_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = load_dataset(folder, split="train")
+    (tmp_path / "a" / "g").mkdir(parents=True)
+    for source, name in {
+        folder / "labels.csv": "cutouts",
+        f"{tmp_path}/a/{{id}}_{{band}}.fits": "a",
+        f"{tmp_path}/a/{{band}}/{{id}}.fits": "a",
+        "mwalmsley/gz_other": "gz_other",
+    }.items():
+        assert set(dataset_names(dataset, source)) == {name}
+    monkeypatch.chdir(tmp_path / "a")
+    assert set(dataset_names(dataset, "{id}_{band}.fits")) == {"a"}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from PIL import Image
 
-from gzfound.errors import DataError
+from gzfound.errors import DataError, ImageError
 from gzfound.reports.search_sheets import anomalies_sheet, neighbours_sheet
 from gzfound.search import Anomalies, Neighbours
 
@@ -45,6 +46,15 @@ def test_anomalies_stand_in_their_order(images: Path, tmp_path: Path) -> None:
     assert colours_at(sheet, places) == [COLOURS[name] for name in names]
     corner = colours_at(sheet, [(10, 10)])
     assert corner == [COLOURS[names[0]]], "the rim is cropped off"
+
+
+def test_fits_is_refused_in_one_line(tmp_path: Path) -> None:
+    """A sheet knows no stretch."""
+    (tmp_path / "images").mkdir()
+    fits.writeto(tmp_path / "images" / "a.fits", np.ones((8, 8)))
+    found = Anomalies("isolation_forest", ["a"], np.ones(1, dtype=np.float32))
+    with pytest.raises(ImageError, match=r"a\.fits: FITS holds fluxes"):
+        anomalies_sheet(found, tmp_path / "images", tmp_path / "sheet.png")
 
 
 def test_a_row_a_query_and_queries_may_be_files(images: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from gzfound.data import split_by_id
-from gzfound.errors import ConfigError
+from gzfound.errors import ConfigError, DataError
 from gzfound.models import EncoderTransform
 from gzfound.training.augment import Augment
 from gzfound.training.galaxies import Galaxies, crop_of_each, load_galaxies
@@ -44,6 +44,16 @@ def test_one_crop_is_that_of_every_source(folder: str) -> None:
     found = load(folder, folder, crop=0.5)
     np.testing.assert_array_equal(found.images[:3], found.images[3:])
     assert crop_of_each(1, ["a", "b"]) == (1, 1)
+
+
+def test_a_galaxy_of_two_sources_is_an_error(folder: str, tmp_path: Path) -> None:
+    """As for a union; the same source named twice is not two."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "s1.png").write_bytes((Path(folder) / "s0.png").read_bytes())
+    with pytest.raises(DataError, match=f"id_str 's1' is in {folder} and in {other}"):
+        load(folder, folder, str(other))
+    assert len(load(folder, folder)) == 6
 
 
 @pytest.mark.parametrize(

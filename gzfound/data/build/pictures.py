@@ -5,22 +5,29 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 
 from gzfound.data.decode import decode_image
-from gzfound.data.folder import index_images, list_images
+from gzfound.data.folder import IMAGE_ENDINGS, index_images, list_images
+from gzfound.data.read import file_bytes
 from gzfound.data.skipped import BadInput
+from gzfound.data.table import FITS_ENDINGS
 from gzfound.errors import DataError, ImageError
 
 
 class Pictures:
-    """The images of a folder, flat or nested, by every name that a table may call them."""
+    """The images of a folder, flat or nested, by every name that a table may call them.
+
+    FITS is passed over: to become a picture it needs a stretch.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Raises ``DataError`` if the folder has no images."""
         self._folder = Path(folder).expanduser()
         if not self._folder.is_dir():
             raise DataError(f"images '{folder}': no such folder")
-        self._paths = list_images(self._folder, BadInput("raise", None))
+        found = list_images(self._folder, BadInput("raise", None))
+        self._paths = [path for path in found if not path.lower().endswith(FITS_ENDINGS)]
         if not self._paths:
-            raise DataError(f"images '{folder}': no images in it")
+            taken = f"build takes {', '.join(IMAGE_ENDINGS)}, not FITS"
+            raise DataError(f"images '{folder}': no images in it; {taken}")
         self._index = index_images(self._paths)
         self._used: set[str] = set()
 
@@ -44,11 +51,7 @@ class Pictures:
         Raises:
             ImageError: it cannot be read or decoded.
         """
-        try:
-            data = (self._folder / path).read_bytes()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ImageError(f"image {path}: cannot be read ({reason})") from error
+        data, _ = file_bytes({"path": str(self._folder / path)}, path)
         decode_image(data, path)
         return data
 

@@ -9,12 +9,19 @@ from pathlib import Path, PurePath
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from gzfound.data.folder import id_of
 from gzfound.data.shards import ROWS_PER_GROUP
-from gzfound.data.table import FILE_COLUMNS, ID_COLUMNS, TABLE_ENDINGS, is_table, shorten
+from gzfound.data.table import (
+    FILE_COLUMNS,
+    ID_COLUMNS,
+    TABLE_ENDINGS,
+    check_names,
+    is_table,
+    shorten,
+    text_of,
+)
 from gzfound.draws import stream_key
 from gzfound.errors import DataError
 
@@ -48,6 +55,7 @@ class RawTable:
         wanted = list(dict.fromkeys(columns))
         try:
             for batch in _read(self.path, wanted):
+                batch.validate(full=True)
                 for start in range(0, batch.num_rows, ROWS_PER_GROUP):
                     yield batch.slice(start, ROWS_PER_GROUP)
         except (OSError, pa.ArrowException) as error:
@@ -82,10 +90,9 @@ def open_table(path: str | Path, id_column: str | None = None) -> RawTable:
         raise DataError(f"{path}: no such table; allowed: {', '.join(TABLE_ENDINGS)}")
     try:
         names = tuple(_names(file))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{file}: column '{twice[0]}' is there twice")
+    check_names(names, file)
     allowed = (*ID_COLUMNS, *RELEASE_IDS)
     if id_column is not None and id_column not in names:
         raise DataError(f"{file}: no column '{id_column}'; found {shorten(list(names))}")
@@ -181,15 +188,7 @@ def _read(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _as_text(batch: pa.RecordBatch, name: str, path: Path) -> list[str | None]:
-    column = batch.column(name)
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if not (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-    ):
-        raise DataError(f"{path}: column '{name}' must hold text or whole numbers; it holds {kind}")
-    text: list[str | None] = pc.cast(column, pa.string()).to_pylist()
+    text: list[str | None] = text_of(batch.column(name), name, path).to_pylist()
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -295,3 +296,58 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, jpeg: Callable[...
     size = sum(path.stat().st_size for path in (tmp_path / "out1400" / "data").iterdir())
     assert size > 140e6
     assert peaks[1] - peaks[0] < 50
+
+
+NOT_UTF8 = b"g\xff\xfe0"
+
+
+@pytest.mark.parametrize("where", ["id_str", "file", "field"])
+def test_text_that_is_not_utf8_is_one_line(tmp_path: Path, cutouts: Path, where: str) -> None:
+    """Parquet may hold it in a value, where no reader has looked."""
+    names = pa.array([f"g{k:02d}" for k in range(12)])
+    spoilt = pa.array([b"g00", NOT_UTF8, *(b"g" for _ in range(10))], pa.binary()).view(pa.string())
+    table = {"id_str": names, "file": names, "field": names, "bar_yes": [1] * 12}
+    table |= {"bar_no": [1] * 12, where: spoilt}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: cannot be read as a table \(.*UTF"):
+        build_dataset(
+            tmp_path / "t.parquet", cutouts, campaign="gz_ukidss", output=tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_column_name_that_is_not_utf8_is_one_line(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id_str": ["a"], "zzzz": [1]}), tmp_path / "t.parquet")
+    data = (tmp_path / "t.parquet").read_bytes()
+    assert b"zzzz" in data
+    (tmp_path / "t.parquet").write_bytes(data.replace(b"zzzz", b"z\xff\xfez"))
+    with pytest.raises(DataError, match=r"t\.parquet: cannot be read as a table"):
+        build_dataset(tmp_path / "t.parquet", campaign="gz_ukidss", output=tmp_path / "out")
+
+
+def test_a_pipe_among_the_images_is_refused(
+    tmp_path: Path, cutouts: Path, columns: Columns
+) -> None:
+    """Reading it would wait for ever."""
+    (cutouts / "g03.jpg").unlink()
+    os.mkfifo(cutouts / "g03.jpg")
+    table, output = write_csv(tmp_path / "t.csv", columns), tmp_path / "out"
+    report = build_dataset(table, cutouts, campaign="gz_ukidss", output=output)
+    assert report.refused == 1
+    (line,) = refused(output)
+    assert line["id_str"] == "g03"
+    assert "g03.jpg: not a file of at most" in line["reason"]
+
+
+def test_fits_is_passed_over_and_a_folder_of_nothing_else_refused(
+    tmp_path: Path, cutouts: Path, columns: Columns
+) -> None:
+    """A FITS file beside the JPEG of the same name is no second image of it."""
+    (cutouts / "g00.fits").write_bytes(b"SIMPLE")
+    table = write_csv(tmp_path / "t.csv", columns)
+    report = build_dataset(table, cutouts, campaign="gz_ukidss", output=tmp_path / "out")
+    assert (report.refused, dict(report.reasons)) == (0, {})
+    (tmp_path / "flux").mkdir()
+    (cutouts / "g00.fits").rename(tmp_path / "flux" / "g00.fits")
+    with pytest.raises(DataError, match=r"no images in it; build takes \.jpg, .*, not FITS"):
+        build_dataset(table, tmp_path / "flux", campaign="gz_ukidss", output=tmp_path / "other")
