@@ -103,6 +103,7 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
                 raise DataError(f"embeddings: {file} has not the {width} numbers of the first")
             for group in range(parquet.num_row_groups):
                 table = parquet.read_row_group(group, columns=["id_str", "embedding"])
+                table.validate()
                 ids = checked_ids(table.column("id_str").combine_chunks(), file)
                 column = table.column("embedding").combine_chunks()
                 yield ids.to_pylist(), checked_vectors(column, width, file)

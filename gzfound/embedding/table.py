@@ -96,13 +96,15 @@ class EmbeddingTable:
 
         A row group after the other: what pyarrow reads beyond one, it holds until the end.
         """
-        for file in self.files:
-            with opened(file) as parquet:
-                for group in range(parquet.num_row_groups):
-                    for batch in parquet.iter_batches(
-                        BLOCK, row_groups=[group], columns=[column], use_threads=False
-                    ):
-                        yield self._checked(batch.column(column), column, file)
+        for group in self._groups:
+            with opened(group.file) as parquet:
+                rows = 0
+                for batch in parquet.iter_batches(
+                    BLOCK, row_groups=[group.number], columns=[column], use_threads=False
+                ):
+                    rows += len(batch)
+                    yield self._checked(batch.column(column), column, group.file)
+            _check_rows(rows, group)
 
     def find(self, names: Sequence[str]) -> dict[str, Integers]:
         """The rows of each name: none where the table lacks it, several where it is repeated."""
@@ -153,9 +155,15 @@ class EmbeddingTable:
             with opened(group.file) as parquet:
                 read = parquet.read_row_group(group.number, columns=[column]).column(column)
                 held = self._checked(read.combine_chunks(), column, group.file)
+            _check_rows(len(held), group)
             yield places, rows[places] - group.first, held
 
     def _checked(self, values: Any, column: str, file: Path) -> Any:
         if column == "id_str":
             return checked_ids(values, file)
         return checked_vectors(values, self.features, file)
+
+
+def _check_rows(found: int, group: _Group) -> None:
+    if found != group.rows:
+        raise DataError(f"embeddings: {group.file} is damaged: {found} rows, not {group.rows}")

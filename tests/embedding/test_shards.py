@@ -156,7 +156,7 @@ def test_a_folder_in_which_nothing_can_be_read(encoder: nn.Module, tmp_path: Pat
         run(tmp_path / "data", encoder, tmp_path / "out", on_error="skip")
 
 
-@pytest.mark.parametrize("place", [4, 0.3, 0.6, "cut"])
+@pytest.mark.parametrize("place", [4, 0.3, 0.56, "cut"])
 def test_a_damaged_file_is_written_again(
     simulated_galaxies: Path,
     encoder: nn.Module,
