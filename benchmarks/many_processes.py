@@ -26,10 +26,9 @@ from safetensors.torch import load_file
 
 from gzfound import Embeddings
 from gzfound.errors import GzfoundError, one_line_errors
-from gzfound.files import write_text
+from gzfound.evaluation.results import write_results
 from gzfound.simulation import simulate_dataset
 from gzfound.training.config import parse_config
-from gzfound.training.provenance import machine, revision, versions
 from gzfound.training.telemetry import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -175,19 +174,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         target = Path(config.output)
         result = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
-        result |= {
-            "machine": machine(),
-            "versions": versions(),
-            "revision": revision(),
-            "configuration": {**asdict(config), "output": target.name},
-        }
+        result["configuration"] = {**asdict(config), "output": target.name}
         if "training" in config.only:
             result["training"] = {
                 name: compare_training(config, home / name, *run) for name, run in runs.items()
             }
         if "extraction" in config.only:
             result["extraction"] = compare_extraction(config, home, data, start / "weights")
-    write_text(config.output, json.dumps(result, indent=1) + "\n")
+    write_results(target, result)
     print(f"written: {config.output}")
 
 

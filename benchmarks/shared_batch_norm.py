@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -25,12 +24,12 @@ from torch import nn
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.errors import one_line_errors
+from gzfound.evaluation.results import write_results
 from gzfound.models import create_encoder
 from gzfound.models.precision import local_processes, only_cpu, pick_precision, use_all_cores
 from gzfound.simclr import SimCLR, SimCLRConfig, SimCLRLoss
 from gzfound.training.config import parse_config
 from gzfound.training.processes import share_layers
-from gzfound.training.provenance import machine, revision, versions
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -89,9 +88,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if by.is_main_process:
         told = {**asdict(config), "output": Path(config.output).name}
         result = {
-            "machine": machine(),
-            "versions": versions(),
-            "revision": revision(),
             "load_average": os.getloadavg(),
             **told,
             "processes": by.num_processes,
@@ -100,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "times": median(ratios),
             "quartiles": quarters,
         }
-        Path(config.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_results(config.output, result)
         print(f"a step takes {result['times']:.3f} times as long ({quarters})")
     by.end_training()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -35,7 +35,7 @@ def neighbours(
     if images is not None:
         from gzfound.reports.search_sheets import neighbours_sheet
 
-        neighbours_sheet(found, images, sheet, crop=_crop_of(embeddings))
+        neighbours_sheet(found, images, sheet, **_seen(embeddings))
     for each in found:
         for name, similarity in zip(each.ids, each.similarities, strict=True):
             say(f"{each.query}\t{name}\t{similarity:.4f}")
@@ -96,14 +96,14 @@ def anomalies(
     if images is not None:
         from gzfound.reports.search_sheets import anomalies_sheet
 
-        anomalies_sheet(found, images, sheet, crop=_crop_of(embeddings))
+        anomalies_sheet(found, images, sheet, **_seen(embeddings))
     found.write(output)
     say(f"{len(found.ids)} galaxies: {output}")
 
 
-def _crop_of(embeddings: Path) -> float:
-    """How much of each image the encoder of some embeddings looked at."""
+def _seen(embeddings: Path) -> dict[str, Any]:
+    """What the encoder of some embeddings saw of each image, where they say: crop and bands."""
     from gzfound.embedding.store import encoder_of
 
     made_by = encoder_of(embeddings)
-    return 1.0 if made_by is None else made_by.crop
+    return {} if made_by is None else {"crop": made_by.crop, "bands": made_by.bands}

@@ -108,6 +108,7 @@ def embed(
     Raises:
         DataError: the dataset or one of its images cannot be read.
         WeightsError: the weights cannot be loaded.
+        OutputError: another run writes to ``output``, or the disk is full.
     """
     dataset = whole_dataset(source, config, split)
     encoder = _encoder(weights, crop, fits)
@@ -115,22 +116,23 @@ def embed(
     if output is not None:
         check_output(output, None)
     found: list[Batch] = []
-    batches = embed_batches(
-        dataset,
-        encoder,
-        batch_size=batch_size,
-        threads=threads,
-        device=device,
-        precision=precision,
-        decode=decode,
-        on_error=on_error,
-        errors_path=_errors_path(errors_path, output),
-    )
-    kept = _keeping(_some(batches, source), found)
-    if output is None:
-        deque(kept, maxlen=0)
-    else:
-        write_embeddings(kept, encoder_features(encoder), output, encoder=identity)
+    with held(output or "", wanted=output is not None):
+        batches = embed_batches(
+            dataset,
+            encoder,
+            batch_size=batch_size,
+            threads=threads,
+            device=device,
+            precision=precision,
+            decode=decode,
+            on_error=on_error,
+            errors_path=_errors_path(errors_path, output),
+        )
+        kept = _keeping(_some(batches, source), found)
+        if output is None:
+            deque(kept, maxlen=0)
+        else:
+            write_embeddings(kept, encoder_features(encoder), output, encoder=identity)
     names = [name for ids, _ in found for name in ids]
     return Embeddings(names, np.concatenate([v for _, v in found]), identity)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from gzfound.errors import DataError
+from gzfound.data.fits_config import NO_FITS, FitsConfig
+from gzfound.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from gzfound.data.bands import Bands
 
 KEY = b"gzfound"
 """The key of an identity in the metadata of a Parquet file."""
@@ -18,7 +21,7 @@ KEY = b"gzfound"
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """The encoder of some embeddings; two of one ``digest`` and ``crop`` embed alike.
+    """The encoder of some embeddings; two are equal if they embed alike, wherever they lie.
 
     Attributes:
         weights: what :func:`gzfound.load_encoder` took: a packaged name, the absolute path of a
@@ -26,11 +29,22 @@ class EncoderIdentity:
         digest: of every parameter and buffer, and of the size, the normalisation and the FITS
             options of the input.
         crop: linear fraction of each image that was looked at.
+        channels: that it takes.
+        fits: what was read of FITS files, and their stretch.
     """
 
-    weights: str
+    weights: str = field(compare=False)
     digest: str
     crop: float
+    channels: int = field(default=3, compare=False)
+    fits: FitsConfig = field(default=NO_FITS, compare=False)
+
+    @property
+    def bands(self) -> Bands:
+        """What became of the bands of an image."""
+        from gzfound.data.bands import Bands
+
+        return Bands(self.channels, self.fits)
 
     def metadata(self) -> dict[bytes, bytes]:
         """Metadata for the schema of a Parquet file."""
@@ -52,7 +66,8 @@ class EncoderIdentity:
             flat = value.detach().cpu().contiguous().reshape(-1)
             found.update(flat.view(torch.uint8).numpy().data)
         name = str(getattr(encoder, "loaded_from", ""))
-        return cls(name, found.hexdigest(), float(transform.crop))
+        channels = len(transform.mean)
+        return cls(name, found.hexdigest(), float(transform.crop), channels, transform.fits)
 
     @classmethod
     def from_metadata(cls, metadata: dict[bytes, bytes] | None) -> EncoderIdentity | None:
@@ -64,6 +79,7 @@ class EncoderIdentity:
         if KEY not in (metadata or {}):
             return None
         try:
-            return cls(**json.loads((metadata or {})[KEY])["encoder"])
-        except (ValueError, TypeError, KeyError) as error:
+            held = json.loads((metadata or {})[KEY])["encoder"]
+            return cls(**{**held, "fits": FitsConfig.from_dict(held.get("fits", {}))})
+        except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
             raise DataError(f"embeddings: the metadata 'gzfound' is damaged: {error}") from error

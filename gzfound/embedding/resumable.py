@@ -123,6 +123,7 @@ def describe_job(files: Dataset, forward: Forward, together: int, decode: Decode
     return {
         "galaxies": len(files),
         "data": dataset_key(files),
+        "fits": str(transform.fits),
         "weights": EncoderIdentity.of(forward.encoder).digest,
         "size": transform.size,
         "crop": transform.crop,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,9 @@ from gzfound.files import atomic_directory, atomic_file, check_file, one_line_if
 
 Vectors = npt.NDArray[np.float32]
 Batch = tuple[list[str], Vectors]
+
+MANIFEST = "manifest.json"
+"""File, in a directory of an extraction that can be resumed, of how many files it is to hold."""
 
 _GROUP_NUMBERS = 2**20
 """Numbers in a row group of a file: 4 MiB, held in memory until they are written."""
@@ -66,10 +71,8 @@ def embedding_width(path: str | Path) -> int:
         DataError: there is no Parquet file of embeddings.
     """
     first = embedding_files(path)[0]
-    try:
-        return vector_length(pq.read_schema(first), first)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise not_embeddings(first, error) from error
+    with opened(first) as parquet:
+        return vector_length(parquet.schema_arrow, first)
 
 
 def encoder_of(path: str | Path) -> EncoderIdentity | None:
@@ -80,10 +83,8 @@ def encoder_of(path: str | Path) -> EncoderIdentity | None:
     """
     found = []
     for file in embedding_files(path):
-        try:
-            found.append(EncoderIdentity.from_metadata(pq.read_schema(file).metadata))
-        except (OSError, pa.ArrowException) as error:
-            raise not_embeddings(path, error) from error
+        with opened(file) as parquet:
+            found.append(EncoderIdentity.from_metadata(parquet.schema_arrow.metadata))
         if found[0] != found[-1]:
             raise DataError(f"embeddings: {path} holds files of several encoders ({file.name})")
     return found[0]
@@ -97,16 +98,30 @@ def read_batches(path: str | Path) -> Iterator[Batch]:
     """
     width = embedding_width(path)
     for file in embedding_files(path):
-        try:
-            with pq.ParquetFile(file) as opened:
-                if vector_length(opened.schema_arrow, file) != width:
-                    raise DataError(f"embeddings: {file} has not the {width} numbers of the first")
-                for group in range(opened.num_row_groups):
-                    table = opened.read_row_group(group, columns=["id_str", "embedding"])
-                    table = table.select(["id_str", "embedding"]).cast(_schema(width))
-                    yield _batch(table, file)
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise not_embeddings(file, error) from error
+        with opened(file) as parquet:
+            if vector_length(parquet.schema_arrow, file) != width:
+                raise DataError(f"embeddings: {file} has not the {width} numbers of the first")
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=["id_str", "embedding"])
+                table.validate()
+                ids = checked_ids(table.column("id_str").combine_chunks(), file)
+                column = table.column("embedding").combine_chunks()
+                yield ids.to_pylist(), checked_vectors(column, width, file)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of embeddings while it is read.
+
+    Raises:
+        DataError: it cannot be.
+    """
+    try:
+        with pq.ParquetFile(file) as parquet:
+            yield parquet
+    except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"embeddings: {file} holds no embeddings: {reason}") from error
 
 
 def vector_length(schema: pa.Schema, file: Path) -> int:
@@ -123,29 +138,53 @@ def vector_length(schema: pa.Schema, file: Path) -> int:
     return int(kind.list_size)
 
 
-def _batch(table: pa.Table, file: Path) -> Batch:
-    table.validate(full=True)
-    column = table.column("embedding").combine_chunks()
-    values = column.flatten()
-    if table.column("id_str").null_count or column.null_count or values.null_count:
-        raise DataError(f"embeddings: {file} has rows without an id_str or without an embedding")
-    vectors: Vectors = values.to_numpy().reshape(-1, column.type.list_size)
-    return table.column("id_str").to_pylist(), vectors
+def checked_ids(column: Any, file: Path) -> Any:
+    """Names as text, within :func:`opened`; raises ``DataError`` if one is missing."""
+    ids = column.cast(pa.string())
+    ids.validate(full=True)
+    if ids.null_count:
+        raise DataError(f"embeddings: {file} has rows without an id_str")
+    return ids
+
+
+def checked_vectors(column: Any, width: int, file: Path) -> Vectors:
+    """Embeddings ``(b, width)``, within :func:`opened`; raises ``DataError`` if one is missing."""
+    lists = column.cast(pa.list_(pa.float32(), width))
+    lists.validate(full=True)
+    values = lists.flatten()
+    if lists.null_count or values.null_count:
+        raise DataError(f"embeddings: {file} has rows without an embedding, or without all of it")
+    vectors: Vectors = values.to_numpy().reshape(-1, width)
+    return vectors
 
 
 def embedding_files(path: str | Path) -> list[Path]:
-    """The file, or the Parquet files of a directory in the order of their names: at least one."""
+    """The file, or the Parquet files of a directory in the order of their names: at least one.
+
+    Raises:
+        DataError: there is none, or fewer than an extraction that was killed has to write.
+    """
     place = Path(path)
     found = sorted(place.glob("*.parquet")) if place.is_dir() else [place]
     if not found:
         raise DataError(f"embeddings: {path} holds no embeddings: no *.parquet in it")
+    wanted = _files_of_extraction(place / MANIFEST)
+    if len(found) < wanted:
+        raise DataError(
+            f"embeddings: {path} is not finished: {len(found)} of {wanted} files are there; run "
+            "the extraction again with --resume"
+        )
     return found
 
 
-def not_embeddings(path: str | Path, error: Exception) -> DataError:
-    """What to raise where a file cannot be read as embeddings."""
-    reason = " ".join(str(error).split())[:200]
-    return DataError(f"embeddings: {path} holds no embeddings: {reason}")
+def _files_of_extraction(manifest: Path) -> int:
+    """How many files an extraction is to write; 0 where nothing says so."""
+    try:
+        return int(json.loads(manifest.read_text(encoding="utf-8"))["files"])
+    except (OSError, KeyError, TypeError):  # none, or one of something else
+        return 0
+    except ValueError as error:
+        raise DataError(f"embeddings: {manifest} is damaged: {error}") from error
 
 
 def check_output(path: str | Path, rows_per_file: int | None) -> None:

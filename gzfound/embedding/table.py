@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.store import (
     Vectors,
+    checked_ids,
+    checked_vectors,
     embedding_files,
     encoder_of,
-    not_embeddings,
+    opened,
     vector_length,
 )
 from gzfound.errors import DataError
@@ -61,10 +61,10 @@ class EmbeddingTable:
         self.rows = 0
         widths = []
         for file in self.files:
-            with self._opened(file) as opened:
-                widths.append(vector_length(opened.schema_arrow, file))
-                for number in range(opened.num_row_groups):
-                    rows = opened.metadata.row_group(number).num_rows
+            with opened(file) as parquet:
+                widths.append(vector_length(parquet.schema_arrow, file))
+                for number in range(parquet.num_row_groups):
+                    rows = parquet.metadata.row_group(number).num_rows
                     self._groups.append(_Group(file, number, self.rows, rows))
                     self.rows += rows
             if widths[-1] != widths[0]:
@@ -78,8 +78,7 @@ class EmbeddingTable:
         """The embeddings ``(b, features)`` in order, at most ``BLOCK`` at a time."""
         held: list[Vectors] = []
         rows = 0
-        for file, column in self._pieces("embedding"):
-            vectors = self._vectors(column, file)
+        for vectors in self._pieces("embedding"):
             if rows + len(vectors) > BLOCK and held:
                 yield np.concatenate(held)
                 held, rows = [], 0
@@ -90,20 +89,22 @@ class EmbeddingTable:
 
     def ids(self) -> Iterator[pa.Array]:
         """The ``id_str`` of all rows in order, some at a time."""
-        return (column.cast(pa.string()) for _, column in self._pieces("id_str"))
+        return self._pieces("id_str")
 
-    def _pieces(self, column: str) -> Iterator[tuple[Path, Any]]:
-        """A column in order, at most ``BLOCK`` rows at a time, each with its file.
+    def _pieces(self, column: str) -> Iterator[Any]:
+        """A column in order, checked, at most ``BLOCK`` rows at a time.
 
         A row group after the other: what pyarrow reads beyond one, it holds until the end.
         """
-        for file in self.files:
-            with self._opened(file) as opened:
-                for group in range(opened.num_row_groups):
-                    for batch in opened.iter_batches(
-                        BLOCK, row_groups=[group], columns=[column], use_threads=False
-                    ):
-                        yield file, batch.column(column)
+        for group in self._groups:
+            with opened(group.file) as parquet:
+                rows = 0
+                for batch in parquet.iter_batches(
+                    BLOCK, row_groups=[group.number], columns=[column], use_threads=False
+                ):
+                    rows += len(batch)
+                    yield self._checked(batch.column(column), column, group.file)
+            _check_rows(rows, group)
 
     def find(self, names: Sequence[str]) -> dict[str, Integers]:
         """The rows of each name: none where the table lacks it, several where it is repeated."""
@@ -120,17 +121,17 @@ class EmbeddingTable:
         """The ``id_str`` of some rows, in the order of ``rows``."""
         wanted = np.asarray(rows, dtype=np.int64)
         found: list[str] = [""] * len(wanted)
-        for places, inside, column in self._some(wanted, "id_str"):
-            for place, name in zip(places, column.take(pa.array(inside)).to_pylist(), strict=True):
-                found[place] = str(name)
+        for places, inside, ids in self._some(wanted, "id_str"):
+            for place, name in zip(places, ids.take(pa.array(inside)).to_pylist(), strict=True):
+                found[place] = name
         return found
 
     def vectors(self, rows: npt.ArrayLike) -> Vectors:
         """The embeddings ``(len(rows), features)`` of some rows, in the order of ``rows``."""
         wanted = np.asarray(rows, dtype=np.int64)
         found = np.empty((len(wanted), self.features), dtype=np.float32)
-        for places, inside, column in self._some(wanted, "embedding"):
-            found[places] = self._vectors(column, self.path)[inside]
+        for places, inside, vectors in self._some(wanted, "embedding"):
+            found[places] = vectors[inside]
         return found
 
     def sample(self, count: int, seed: int) -> tuple[Integers, Vectors]:
@@ -151,20 +152,18 @@ class EmbeddingTable:
         for number in np.unique(at).tolist():
             group = self._groups[number]
             places = np.flatnonzero(at == number)
-            with self._opened(group.file) as opened:
-                held = opened.read_row_group(group.number, columns=[column]).column(column)
-            yield places, rows[places] - group.first, held.combine_chunks()
+            with opened(group.file) as parquet:
+                read = parquet.read_row_group(group.number, columns=[column]).column(column)
+                held = self._checked(read.combine_chunks(), column, group.file)
+            _check_rows(len(held), group)
+            yield places, rows[places] - group.first, held
 
-    def _vectors(self, column: Any, file: Path) -> Vectors:
-        if column.null_count or column.flatten().null_count:
-            raise DataError(f"embeddings: {file}: column 'embedding' has rows without a value")
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(flat, dtype=np.float32).reshape(-1, self.features)
+    def _checked(self, values: Any, column: str, file: Path) -> Any:
+        if column == "id_str":
+            return checked_ids(values, file)
+        return checked_vectors(values, self.features, file)
 
-    @contextmanager
-    def _opened(self, file: Path) -> Iterator[pq.ParquetFile]:
-        try:
-            with pq.ParquetFile(file) as opened:
-                yield opened
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise not_embeddings(file, error) from error
+
+def _check_rows(found: int, group: _Group) -> None:
+    if found != group.rows:
+        raise DataError(f"embeddings: {group.file} is damaged: {found} rows, not {group.rows}")

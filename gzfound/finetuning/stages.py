@@ -91,6 +91,7 @@ def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
             bool(config.resume),
             patience,
             tracked,
+            config.sync_batch_norm,
             checkpoint=config.checkpoint,
             ids=tuning.ids,
         ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gzfound.data.decode import decode_image, square_resize
+from gzfound.data.bands import RGB, Bands, decode_bands
+from gzfound.data.decode import square_resize
+from gzfound.data.fits import FitsFile
 from gzfound.data.read import read_images
 from gzfound.embedding.calls import whole_dataset
 from gzfound.errors import DataError
@@ -21,7 +23,12 @@ _CAPTION = 15
 
 
 def neighbours_sheet(
-    found: Sequence[Neighbours], images: str | Path, path: str | Path, *, crop: float = 1.0
+    found: Sequence[Neighbours],
+    images: str | Path,
+    path: str | Path,
+    *,
+    crop: float = 1.0,
+    bands: Bands = RGB,
 ) -> Path:
     """Write a row a query: its image, then its neighbours with their cosine similarity.
 
@@ -30,17 +37,18 @@ def neighbours_sheet(
         images: the dataset, or the folder of images, that the embeddings were made of.
         path: PNG file to write.
         crop: linear fraction of each image to show, around its centre.
+        bands: what the encoder saw of each image; its first three channels are shown.
 
     Raises:
         DataError: an image is missing or cannot be read.
     """
     names = [name for each in found for name in each.ids]
     names += [each.query for each in found if not each.image]
-    pictures = pictures_of(images, names, crop)
+    pictures = pictures_of(images, names, crop, bands)
     for each in found:
         if each.image:
-            pixels = decode_image(Path(each.query).read_bytes(), each.query)
-            pictures[each.query] = square_resize(pixels, SIZE, crop)
+            file = FitsFile(Path(each.query).read_bytes(), each.query)
+            pictures[each.query] = _shown(square_resize(decode_bands([file], bands), SIZE, crop))
     rows = []
     for each in found:
         name = Path(each.query).name if each.image else each.query
@@ -52,13 +60,18 @@ def neighbours_sheet(
 
 
 def anomalies_sheet(
-    found: Anomalies, images: str | Path, path: str | Path, *, crop: float = 1.0
+    found: Anomalies,
+    images: str | Path,
+    path: str | Path,
+    *,
+    crop: float = 1.0,
+    bands: Bands = RGB,
 ) -> Path:
     """Write the anomalies in reading order, strangest first, with rank and name.
 
     The arguments and errors are those of :func:`neighbours_sheet`.
     """
-    pictures = pictures_of(images, found.ids, crop)
+    pictures = pictures_of(images, found.ids, crop, bands)
     captions = [
         f"{rank} {shorten_middle(name, _CAPTION - len(str(rank)))}"
         for rank, name in enumerate(found.ids, start=1)
@@ -67,7 +80,9 @@ def anomalies_sheet(
     return save_png(wall.figure(), path, dpi=100)
 
 
-def pictures_of(images: str | Path, names: Sequence[str], crop: float) -> dict[str, Pixels]:
+def pictures_of(
+    images: str | Path, names: Sequence[str], crop: float, bands: Bands
+) -> dict[str, Pixels]:
     """The images of some galaxies by name, ``SIZE`` pixels wide.
 
     Raises:
@@ -82,6 +97,12 @@ def pictures_of(images: str | Path, names: Sequence[str], crop: float) -> dict[s
             f"images: {images} has no image of '{missing[0]}' ({len(missing)} of {len(wanted)} are "
             "missing); name the data that were embedded"
         )
-    found = read_images(dataset, SIZE, crop=crop, rows=list(rows.values()))
-    ordered = (picture for _, pictures in found for picture in pictures)
+    found = read_images(dataset, SIZE, crop=crop, rows=list(rows.values()), bands=bands)
+    ordered = (_shown(picture) for _, pictures in found for picture in pictures)
     return dict(zip(rows, ordered, strict=True))
+
+
+def _shown(pixels: Pixels) -> Pixels:
+    """The first three channels as colours; the last one again where there are fewer."""
+    last = pixels.shape[-1] - 1
+    return pixels[..., [min(channel, last) for channel in range(3)]]

@@ -118,7 +118,7 @@ def _embedded(images: Sequence[str], table: EmbeddingTable, weights: str | Path 
     named = weights or made_by.weights
     if not named:
         raise WeightsError(f"weights: {table.path} does not say where they are; name them")
-    encoder = load_encoder(named, crop=made_by.crop)
+    encoder = load_encoder(named, crop=made_by.crop, fits=made_by.fits)
     if EncoderIdentity.of(encoder).digest != made_by.digest:
         raise WeightsError(
             f"weights: {named} did not make {table.path}: "

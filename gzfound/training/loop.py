@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gzfound.training.batches import Batch, Batches
 from gzfound.training.clock import StepClock
-from gzfound.training.nonfinite import FiniteGuard
+from gzfound.training.nonfinite import FiniteGuard, rewind_notes
 from gzfound.training.optim import OptimConfig, set_learning_rate
 from gzfound.training.patience import WATCHED, Patience
 from gzfound.training.preemption import PreemptedError, Preemption
@@ -152,6 +152,8 @@ def _resume(run: Run, kept: Checkpoints, patience: Patience, says: Telemetry) ->
     patience.restore(state)
     at = Progress(**{name: state[name] for name in ("step", "epochs", "loss", "skipped") if state})
     says.rewind(at.step, at.epochs)
+    if kept.accelerator.is_main_process:
+        rewind_notes(run.folder, at.step)
     if state:
         says.say(f"resumed at step {at.step} of {run.epochs * kept.steps}")
     return at
@@ -166,6 +168,7 @@ def _any_asked(job: _Job) -> bool:
 def _stop(job: _Job, at: Progress, patience: Patience) -> None:
     job.kept.save(at, patience.state())
     job.says.say(f"stopped at step {at.step}, as asked; --resume goes on from there")
+    job.accelerator.wait_for_everyone()  # a launcher ends all processes when the first one ends
     job.accelerator.end_training()
     raise PreemptedError
 
@@ -192,13 +195,14 @@ def _epoch(job: _Job, at: Progress, rates: Rates, patience: Patience) -> dict[st
         job.run, accelerator, job.model, optimiser, job.batches, job.step, job.says.say
     )
     guard.skipped = at.skipped
-    asked = False
+    asked = due = False
 
     def read() -> None:
-        nonlocal asked
+        nonlocal asked, due
         past, number, rate = unread.popleft()
         value = past.read()
-        at.step, asked = number, asked or bool(past.told[1])
+        at.step = number
+        asked, due = asked or bool(past.told[1]), due or bool(past.told[2])
         fine = guard.fine(value, number, batch)
         at.skipped = guard.skipped
         if not fine:
@@ -223,20 +227,23 @@ def _epoch(job: _Job, at: Progress, rates: Rates, patience: Patience) -> dict[st
             guard.before_step()
             optimiser.step()
             optimiser.zero_grad()
-        # All processes hear of a signal to one of them with the loss of the same step.
+        # All processes hear with the loss of the same step that one of them was asked to stop, or
+        # wants a checkpoint: so they read the same steps between the same forward passes.
+        wishes = (float(job.preemption.asked), float(job.kept.due(taken + 1)))
         told = loss.detach().float()
-        told = torch.stack((told, told.new_full((), float(job.preemption.asked))))
+        told = torch.cat((told[None], told.new_tensor(wishes)))
         clock.finish(accelerator.reduce(told, "mean"))
         unread.append((clock, taken + 1, rate))
         # A GPU works on this step while the loss of the one before is read.
         if len(unread) > clock.queued:
             read()
-        if accelerator.sync_gradients and (asked or job.kept.due(taken + 1)):
+        if accelerator.sync_gradients and (asked or due):
             while unread:
                 read()
             if asked:
                 _stop(job, at, patience)
             job.kept.save(at, patience.state())
+            due = False
         ready = time.perf_counter()
     while unread:
         read()

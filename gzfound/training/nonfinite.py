@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn.utils import get_total_norm
 
 from gzfound.data.table import shorten
 from gzfound.errors import GzfoundError
+from gzfound.training.telemetry import keep_rows
 
 if TYPE_CHECKING:
     from gzfound.training.batches import Batch, Batches
@@ -107,7 +109,7 @@ class FiniteGuard:
         wrong = ~torch.isfinite(norm)
         if self.fused:
             self.optimiser.found_inf = wrong.float()
-        elif self.skips and wrong:  # only here, without a fused optimiser, does a GPU wait
+        elif wrong:  # only here, without a fused optimiser, does a GPU wait
             self.optimiser.zero_grad()
         self.waiting[-1] = (norm.detach().to("cpu", non_blocking=True), self.waiting[-1][1])
 
@@ -190,6 +192,12 @@ class FiniteGuard:
             f"{what} at step {number}; lower optim.learning_rate; largest activations {largest}; "
             f"not finite from {first} on; galaxies {shorten(ids, 3)}; all of it is in {path}"
         )
+
+
+def rewind_notes(folder: Path, step: int) -> None:
+    """Drop what a killed run noted of steps after ``step``, which are run again."""
+    for path in folder.glob("non_finite*.jsonl"):
+        keep_rows(path, lambda row: row["step"] <= step)
 
 
 @contextmanager

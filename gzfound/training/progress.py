@@ -23,7 +23,8 @@ class CheckpointConfig:
     """When checkpoints are written, beside the end of each epoch, and how many are kept.
 
     Attributes:
-        steps: steps between checkpoints within an epoch; 0 for none.
+        steps: steps between checkpoints within an epoch; 0 for none. A GPU writes each one step
+            later, when it has read the loss.
         seconds: seconds between checkpoints within an epoch, as the main process counts them; 0
             for none.
         keep: newest checkpoints that are kept; the others are removed.
@@ -89,7 +90,7 @@ class Checkpoints:
         self.last = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether one should be written after a step within an epoch, on this process."""
+        """Whether the main process, if this is it, wants one after a step within an epoch."""
         if not self.accelerator.is_main_process or step % self.steps == 0:
             return False
         by_steps = self.config.steps > 0 and step % self.config.steps == 0

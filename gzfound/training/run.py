@@ -47,6 +47,7 @@ WAIT = timedelta(hours=12)
 
 The ten minutes of NCCL would end a run that is well; launchers notice a process that died.
 """
+
 FINISHED = "checkpoints/finished.json"
 """File of a run whose work is done, with its number of epochs."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -87,10 +87,7 @@ class Telemetry:
         if not self.main or not self.path.exists():
             return
         self._close()
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        rows = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
-        kept = [line for line, row in rows if row["step"] <= step and row.get("epoch", 0) <= epochs]
-        write_text(self.path, "".join(kept))
+        keep_rows(self.path, lambda row: row["step"] <= step and row.get("epoch", 0) <= epochs)
 
     def epoch(self, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
         """Print the values of an epoch; of a long run, of about ten epochs and the last.
@@ -114,6 +111,13 @@ class Telemetry:
             with suppress(OSError):  # a line that the disk refused is refused again
                 self.file.close()
             self.file = None
+
+
+def keep_rows(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop the other lines of a JSON-lines file, and a last one that was cut short."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and wanted(json.loads(line))]
+    write_text(path, "".join(kept))
 
 
 def _shown(name: str, value: float) -> str:

@@ -124,6 +124,11 @@ def test_what_was_killed_came_out_the_same() -> None:
     chains = sum(case["chains"] for case in found["training"].values())
     assert f"{kills} kills in {chains} chains" in page
     assert f"{stopped} signals" in page
+    two = found["terminated"]["finetune, 2 processes"]["statuses"]
+    assert two == {"-15": 3}, "none ended with a checkpoint, as the page says"
+    assert "all 3 to fine-tuning by two processes" in " ".join(page.split())
+    assert found["revision"][:7] in page
+    assert f"--seed {found['options']['seed']} " in page
     assert f"20 kills in {extraction['chains']} chains" in page
 
 
@@ -151,3 +156,21 @@ def test_the_page_of_reliability_quotes_them() -> None:
     assert all(run["same_names"] and run["difference"] == 0 for run in found["extraction"])
     cost = results("shared_batch_norm")["times"]
     assert f"{cost:.2f} times" in (RESULTS.parents[1] / "docs" / "distributed.md").read_text()
+
+
+def test_the_page_of_reliability_quotes_the_fuzzing_and_the_guard() -> None:
+    page = (RESULTS.parents[1] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    for target in ("decode", "tables", "weights"):
+        found = results(f"fuzz_{target}")
+        assert (found["seconds"], found["findings"]) == (600, {})
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{target}` |"))
+        assert row.endswith(
+            f"| {found['executions']:,} | {found['refused_in_one_line']:,} | none |"
+        )
+    costs = results("guard_cost")["costs"]
+    clipped = max(costs[f"{what}, clip 1"]["guard_ms"] for what in ("stop", "skip"))
+    low, high = sorted(costs[f"{what}, clip 0"]["guard_ms"] for what in ("stop", "skip"))
+    share = max(case["guard_share"] for case in costs.values())
+    whole = costs["stop, clip 1"]["step_ms"] / 1000
+    assert f"{clipped:.1f} ms of a step of {whole:.1f} s with clipping, the default; " in page
+    assert f"{low:.1f} to {high:.1f} ms, {100 * share:.1f} %, without" in page

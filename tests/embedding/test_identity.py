@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gzfound import DataError, Embeddings, embed, extract, load_encoder
+from gzfound.data import Bands, FitsConfig, Stretch
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.store import encoder_of
 from gzfound.models import EncoderTransform
@@ -60,6 +61,22 @@ def test_files_say_what_made_them(
         assert encoder_of(tmp_path / name) == expected, name
     Embeddings(["a"], held.vectors[:1]).write(tmp_path / "unknown.parquet")
     assert encoder_of(tmp_path / "unknown.parquet") is None
+    told = encoder_of(tmp_path / "again.parquet")
+    assert told is not None
+    assert (told.weights, told.bands) == (expected.weights, Bands())
+
+
+def test_fits_options_come_back_from_a_file(tmp_path: Path, encoder_weights: Path) -> None:
+    options = FitsConfig(bands=("i", "r", "g"), stretch=Stretch("asinh", q=4))
+    made_by = EncoderIdentity.of(load_encoder(encoder_weights, in_chans=5, fits=options))
+    assert made_by.bands == Bands(5, options)
+    told = EncoderIdentity.from_metadata(made_by.metadata())
+    assert told is not None
+    assert told.bands == made_by.bands
+    old = {b"gzfound": b'{"encoder": {"weights": "w", "digest": "d", "crop": 1.0}}'}
+    before = EncoderIdentity.from_metadata(old)
+    assert before is not None
+    assert before.bands == Bands(), "a file of before these were kept"
 
 
 def test_files_of_two_encoders_do_not_make_a_table(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from torch import nn
 
 from gzfound import ConfigError, DataError, Embeddings, embed, extract, load_encoder
 from gzfound.embedding.identity import EncoderIdentity
-from gzfound.embedding.shards import MANIFEST, Shards
+from gzfound.embedding.shards import Shards
+from gzfound.embedding.store import MANIFEST
+from gzfound.embedding.table import EmbeddingTable
 from gzfound.errors import OutputError
 
 ROWS = 7
@@ -90,6 +94,39 @@ def test_a_killed_extraction_goes_on_with_the_next_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "no lock is left"
 
 
+def test_weights_that_moved_go_on_and_make_one_table(
+    simulated_galaxies: Path, encoder_weights: Path, tmp_path: Path
+) -> None:
+    output, moved = tmp_path / "out", tmp_path / "moved"
+    with pytest.raises(KilledError):
+        run(simulated_galaxies, load_encoder(encoder_weights), output, 20)
+    shutil.copytree(encoder_weights, moved)
+    assert run(simulated_galaxies, load_encoder(moved), output, resume=True) == 60
+    assert len(Embeddings.read(output).ids) == EmbeddingTable(output).rows == 60
+    last = EmbeddingTable(output / "part-00008.parquet").encoder
+    assert last is not None
+    assert last.weights == str(moved), "each file says where its weights were"
+
+
+@pytest.mark.parametrize("read", [Embeddings.read, EmbeddingTable])
+def test_what_a_killed_run_left_is_no_table(
+    simulated_galaxies: Path, encoder: nn.Module, tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KilledError):
+        run(simulated_galaxies, encoder, output, 24)
+    whole = len(inodes(output))
+    assert 0 < whole < 9
+    with pytest.raises(DataError, match=f"out is not finished: {whole} of 9 files are there; run"):
+        read(output)
+    read(output / "part-00000.parquet")
+    (output / MANIFEST).write_text('{"files": ')
+    with pytest.raises(DataError, match=f"{MANIFEST} is damaged"):
+        read(output)
+    (output / MANIFEST).write_text('{"name": "of something else"}')
+    read(output)
+
+
 def test_images_left_out_are_listed_once_however_often_it_was_killed(
     cutouts: Path, encoder: nn.Module, tmp_path: Path
 ) -> None:
@@ -119,7 +156,7 @@ def test_a_folder_in_which_nothing_can_be_read(encoder: nn.Module, tmp_path: Pat
         run(tmp_path / "data", encoder, tmp_path / "out", on_error="skip")
 
 
-@pytest.mark.parametrize("place", [4, 0.3, 0.6, "cut"])
+@pytest.mark.parametrize("place", [4, 0.3, 0.56, "cut"])
 def test_a_damaged_file_is_written_again(
     simulated_galaxies: Path,
     encoder: nn.Module,
@@ -230,6 +267,8 @@ def test_two_runs_do_not_write_to_one_output(
         other.stdout.readline()
         with pytest.raises(OutputError, match="out is being written by another run"):
             run(simulated_galaxies, encoder, output, rows_per_file=rows_per_file)
+        with pytest.raises(OutputError, match="out is being written by another run"):
+            embed(simulated_galaxies, encoder, output=output)
         assert not output.exists()
         other.kill()
     assert run(simulated_galaxies, encoder, output, rows_per_file=rows_per_file) == 60

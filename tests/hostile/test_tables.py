@@ -22,6 +22,7 @@ from PIL import Image
 
 from gzfound import Embeddings, load_dataset, load_tree
 from gzfound.data.table import read_table
+from gzfound.embedding.table import EmbeddingTable
 from gzfound.errors import DataError
 from gzfound.training.galaxies import load_galaxies
 from gzfound.trees import DecisionTree
@@ -272,6 +273,14 @@ def read_embeddings(path: Path) -> None:
     assert all(isinstance(name, str) for name in found.ids)
 
 
+def search_embeddings(path: Path) -> None:
+    table = EmbeddingTable(path)
+    assert sum(len(block) for block in table.blocks()) == table.rows
+    assert all(isinstance(name, str) for name in table.names(range(table.rows)))
+    assert table.vectors(range(table.rows)).shape == (table.rows, table.features)
+    table.find(["a"])
+
+
 @pytest.mark.parametrize(
     ("name", "read", "data"),
     [
@@ -282,6 +291,7 @@ def read_embeddings(path: Path) -> None:
             b"file,bar\n" + b"".join(b"g%d.png,%d\n" % (n, n) for n in range(9)),
         ),
         ("embeddings.parquet", read_embeddings, parquet_bytes(embeddings(VECTORS))),
+        ("searched.parquet", search_embeddings, parquet_bytes(embeddings(VECTORS))),
     ],
 )
 def test_damage_to_a_table_ends_in_a_line_or_in_a_whole_table(
@@ -324,11 +334,11 @@ WRONG_EMBEDDINGS: dict[str, tuple[pa.Table, str]] = {
     ),
     "a missing vector": (
         embeddings(pa.array([[1.0], None, [3.0]], pa.list_(pa.float32(), 1))),
-        "rows without an id_str or without an embedding",
+        "rows without an embedding, or without all of it",
     ),
     "a missing number": (
         embeddings(pa.array([[1.0], [None], [3.0]], pa.list_(pa.float32(), 1))),
-        "rows without an id_str or without an embedding",
+        "rows without an embedding, or without all of it",
     ),
     "a missing id": (embeddings(VECTORS, ["a", None, "c"]), "rows without an id_str"),
     "ids that are lists": (embeddings(VECTORS, [["a"], ["b"], ["c"]]), "holds no embeddings"),
@@ -339,19 +349,20 @@ WRONG_EMBEDDINGS: dict[str, tuple[pa.Table, str]] = {
 }
 
 
+@pytest.mark.parametrize("read", [read_embeddings, search_embeddings])
 def test_embeddings_that_are_none_are_named_with_the_reason(
-    refused: Refused, tmp_path: Path
+    refused: Refused, tmp_path: Path, read: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "e.parquet"
     for case, (table, reason) in WRONG_EMBEDDINGS.items():
         pq.write_table(table, path)
-        said = refused(case, partial(read_embeddings, path), str(path))
+        said = refused(case, partial(read, path), str(path))
         assert (said is None) == (reason == ""), (case, said)
         assert reason in str(said), (case, said)
     assert len(WRONG_EMBEDDINGS) == 12
 
 
-@pytest.mark.parametrize("read", [read_embeddings, read_labels])
+@pytest.mark.parametrize("read", [read_embeddings, search_embeddings, read_labels])
 def test_a_column_whose_name_is_no_text_is_refused(
     refused: Refused, tmp_path: Path, read: Callable[[Path], None]
 ) -> None:

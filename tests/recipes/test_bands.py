@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from gzfound import ImageError, embed, load_encoder, predict
+from gzfound import ImageError, embed, find_neighbours, load_encoder, predict
 from gzfound.cli import main
 from gzfound.data import Bands, FitsConfig, Stretch
 from gzfound.embedding import Embeddings, Forward
@@ -177,6 +177,61 @@ def test_weights_that_say_nothing_of_fits_refuse_it_until_told(
     assert line.endswith("choose fits.stretch.kind: asinh, percentile or linear")
     main([*arguments, "--fits.stretch.kind", "percentile", "--fits.bands", "2", "1", "0"])
     assert len(Embeddings.read(tmp_path / "e.parquet").ids) == 20
+
+
+@pytest.mark.parametrize("named", ["by the weights", "by options"])
+def test_search_sees_fits_as_the_table_did(
+    pretrained: tuple[Path, np.ndarray],
+    cutouts: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
+    named: str,
+) -> None:
+    """An image finds itself, and what was found is drawn: the table says how to read it."""
+    weights, options = pretrained[0], ["--precision", "no"]
+    if named == "by options":
+        weights = encoder_weights
+        options += ["--fits.stretch.kind", "percentile", "--fits.bands", "2", "1", "0"]
+    table, image, sheet = tmp_path / "e.parquet", str(cutouts / "g03.fits"), tmp_path / "s.png"
+    main(["embed", str(cutouts), "--weights", str(weights), *options, "--output", str(table)])
+    (found,) = find_neighbours(table, image, 3)
+    assert found.ids[0] == "g03"
+    assert found.similarities[0] > 0.9999
+    drawn = ["--images", str(cutouts), "--sheet", str(sheet)]
+    main(["neighbours", str(table), "--query", image, "g04", "--k", "3", *drawn])
+    assert sheet.stat().st_size > 1000
+    sheet.unlink()
+    main(["anomalies", str(table), "--output", str(tmp_path / "a.parquet"), "--top", "3", *drawn])
+    assert sheet.stat().st_size > 1000
+
+
+def test_extraction_of_fits_to_files_goes_on_with_the_same_bands_alone(
+    recipe: Callable[[str], ModuleType],
+    cutouts: Path,
+    encoder_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script, output = recipe("extract_embeddings"), tmp_path / "out"
+    arguments = ["--data", str(cutouts), "--weights", str(encoder_weights), "--precision", "no"]
+    arguments += ["--output", str(output), "--rows-per-file", "7"]
+    arguments += ["--fits.stretch.kind", "percentile", "--fits.bands"]
+    script.main([*arguments, "2", "1", "0"])
+    options = FitsConfig(bands=("2", "1", "0"), stretch=Stretch("percentile"))
+    expected = embed(cutouts, encoder_weights, precision="no", fits=options)
+    found = Embeddings.read(output)
+    assert len(list(output.glob("part-*.parquet"))) == 3
+    assert found.ids == expected.ids
+    np.testing.assert_allclose(found.vectors, expected.vectors, rtol=1e-5, atol=1e-6)
+    assert found.encoder == expected.encoder
+    (output / "part-00001.parquet").unlink()
+    with pytest.raises(SystemExit):
+        script.main([*arguments, "0", "1", "2", "--resume"])
+    said = capsys.readouterr().err
+    assert "was extracted with fits FitsConfig(hdu=(), bands=('2', '1', '0')" in said
+    assert not (output / "part-00001.parquet").exists()
+    script.main([*arguments, "2", "1", "0", "--resume"])
+    np.testing.assert_array_equal(Embeddings.read(output).vectors, found.vectors)
 
 
 def test_greyscale_fits_for_weights_of_one_channel_and_of_three(tmp_path: Path) -> None:

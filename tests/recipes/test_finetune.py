@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,11 +15,13 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from gzfound import load_dataset, load_encoder, load_tree, predict
 from gzfound.models.checkpoint import load_head
 from gzfound.models.tuning import layer_depths
 from gzfound.training.config import read_config_file
+from gzfound.training.loop import Run, train
 from gzfound.training.telemetry import read_metrics
 
 SMALL = [
@@ -106,6 +109,24 @@ def test_weights_predictions_and_metrics_are_written(
     notes = json.loads((run / "weights" / "config.json").read_text())["gzfound"]
     assert notes["validation_loss"] == best == epochs[-1]["best"]
     assert notes["recipe"] == "finetune_tree"
+
+
+@pytest.mark.parametrize(("option", "shared"), [([], True), (["--no-sync-batch-norm"], False)])
+def test_whether_batch_norm_is_shared_is_told_to_both_stages(
+    finetune: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    option: list[str],
+    shared: bool,
+) -> None:
+    told: list[bool] = []
+
+    def watched(run: Run, *rest: Any) -> nn.Module:
+        told.append(run.sync_batch_norm)
+        return train(run, *rest)
+
+    monkeypatch.setattr("gzfound.finetuning.stages.train", watched)
+    finetune("--epochs", "1", "--head-epochs", "1", *option)
+    assert told == [shared, shared]
 
 
 def test_held_out_questions_leave_with_everything_below(finetune: Callable[..., Path]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
+from gzfound.data import Bands, FitsConfig, Stretch
 from gzfound.errors import DataError, ImageError
 from gzfound.reports.search_sheets import anomalies_sheet, neighbours_sheet
 from gzfound.search import Anomalies, Neighbours
@@ -70,6 +71,23 @@ def test_a_row_a_query_and_queries_may_be_files(images: Path, tmp_path: Path) ->
     places = [(x, 28 + 138 * row + 56) for row in range(2) for x in across]
     order = [names[0], names[1], names[2], names[5], names[5], names[7]]
     assert colours_at(sheet, places) == [COLOURS[name] for name in order]
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [(5, (10, 20, 30)), (2, (10, 20, 20)), (1, (10, 10, 10))]
+)
+def test_the_first_bands_of_fits_are_the_colours(
+    tmp_path: Path, channels: int, expected: tuple[int, ...]
+) -> None:
+    planes = [np.full((40, 40), 10 * (band + 1), np.float32) for band in range(channels)]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    fits.writeto(folder / "g.fits", np.stack(planes))
+    found = Neighbours(str(folder / "g.fits"), True, ["g"], np.ones(1, np.float32))
+    bands = Bands(channels, FitsConfig(stretch=Stretch("linear", maximum=255)))
+    sheet = neighbours_sheet([found], folder, tmp_path / "sheet.png", bands=bands)
+    places = [(6 + 56, 28 + 56), (6 + 118 + 18 + 56, 28 + 56)]
+    assert colours_at(sheet, places) == [expected] * 2
 
 
 def test_an_image_that_is_missing_is_one_line(images: Path, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import json
 import os
 import resource
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -327,6 +330,32 @@ def test_a_kill_after_the_record_of_an_epoch_does_not_double_it(
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"kind": "epoch", "step": 16, "epoch": 2, "loss": 0}) + "\n")
     assert same(regression(folder, resume=True), folder, whole)
+
+
+def test_processes_that_read_late_skip_and_stop_together(tmp_path: Path) -> None:
+    """What ``two_late.py`` says: neither goes ahead of the other, and both see the checkpoint."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(held.getsockname()[1])}
+    script = [sys.executable, str(Path(__file__).parents[1] / "two_late.py"), str(tmp_path)]
+    running = [
+        subprocess.Popen(
+            script,
+            env={**os.environ, **where, "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        said = [process.communicate(timeout=60)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0]
+    expected = {"skipped": 16 + 1, "stopped": 4, "last": "step-000000004"}  # 1 is looked at again
+    assert [json.loads(line) for line in said] == [expected] * 2
+    epochs = read_metrics(tmp_path / "skipped" / "metrics.jsonl", "epoch")
+    assert [row.get("skipped") for row in epochs] == [1, None]
 
 
 def test_a_second_signal_changes_nothing() -> None:

@@ -18,7 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gzfound.errors import GzfoundError
 from gzfound.training.batches import ArrayBatches, Batch
 from gzfound.training.loop import Run, train
-from gzfound.training.nonfinite import MOST_IN_A_ROW, FiniteGuard, recorded_activations
+from gzfound.training.nonfinite import (
+    MOST_IN_A_ROW,
+    FiniteGuard,
+    recorded_activations,
+    rewind_notes,
+)
 from gzfound.training.optim import OptimConfig, build_optimiser, parameter_groups
 from gzfound.training.order import BatchOrder
 from gzfound.training.telemetry import read_metrics
@@ -52,6 +57,7 @@ def fit(
     accumulate: int = 1,
     precision: str = "no",
     scaler: bool = False,
+    resume: bool = False,
     spoil: Spoil = lambda loss, x: loss * math.nan,
 ) -> nn.Module:
     """Fit y = sum(x) in 2 epochs of 4 batches; what galaxies ``bad`` give is spoiled."""
@@ -70,7 +76,7 @@ def fit(
         return spoil(loss, batch["x"]) if set(batch["rows"].tolist()) & set(bad) else loss
 
     return train(
-        Run(folder, 2, optim, ids=IDS),
+        Run(folder, 2, optim, resume, ids=IDS),
         accelerator,
         model,
         build_optimiser(parameter_groups(model, 0.0), optim),
@@ -119,10 +125,13 @@ def test_a_gradient_stops_the_run_though_the_loss_is_finite(tmp_path: Path, clip
         fit(tmp_path, bad=(7,), clip=clip, spoil=infinite_gradient)
 
 
-def test_activations_are_those_of_the_weights_before_the_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimiser", ["adamw", "lars"])
+def test_activations_are_those_of_the_weights_before_the_step(
+    tmp_path: Path, optimiser: Literal["adamw", "lars"]
+) -> None:
     """Had the step been taken, every activation would be NaN."""
     with pytest.raises(GzfoundError):
-        fit(tmp_path, bad=(7,), spoil=infinite_gradient)
+        fit(tmp_path, bad=(7,), spoil=infinite_gradient, optimiser=optimiser)
     noted = json.loads((tmp_path / "non_finite.jsonl").read_text())
     assert all(layer["finite"] for layer in noted["layers"])
 
@@ -170,22 +179,32 @@ def test_a_skipped_step_leaves_no_trace(
     assert f"at step {left_out[0]};" in said
 
 
-def test_skipping_equals_a_step_that_was_never_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimiser", ["adamw", "lars"])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_skipping_equals_a_step_that_was_never_taken(
+    tmp_path: Path, optimiser: Literal["adamw", "lars"], precision: str, clip: float
+) -> None:
     """The guard's optimiser against one that steps on the other batches alone, step by step."""
-    trained = fit(tmp_path, bad=(7,), on_non_finite="skip", clip=0.0)
+    options = {"optimiser": optimiser, "precision": precision, "clip": clip}
+    trained = fit(tmp_path, bad=(7,), on_non_finite="skip", **options)
     x = np.random.default_rng(0).normal(size=(32, 5)).astype(np.float32)
     order, expected = BatchOrder(np.arange(32), 8, 3), model_of()
     rates = [row["learning_rate"] for row in read_metrics(tmp_path / "metrics.jsonl", "step")]
-    optim = OptimConfig("adamw", 0.01)
-    optimiser = build_optimiser(parameter_groups(expected, 0.0), optim)
+    optim = OptimConfig(optimiser, 0.01)
+    moves = build_optimiser(parameter_groups(expected, 0.0), optim)
     rows = [r for epoch in (0, 1) for r in order.epoch(epoch).tolist() if 7 not in r]
     for some, rate in zip(rows, rates, strict=True):
         batch = torch.from_numpy(x[some])
-        for group in optimiser.param_groups:
+        for group in moves.param_groups:
             group["lr"] = rate
-        (expected(batch)[:, 0] - batch.sum(dim=1)).square().mean().backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            found = expected(batch)[:, 0].float()
+        (found - batch.sum(dim=1)).square().mean().backward()
+        if clip:
+            nn.utils.clip_grad_norm_(expected.parameters(), clip)
+        moves.step()
+        moves.zero_grad()
     for name, value in expected.state_dict().items():
         if "num_batches" not in name:
             torch.testing.assert_close(trained.state_dict()[name], value)
@@ -194,9 +213,26 @@ def test_skipping_equals_a_step_that_was_never_taken(tmp_path: Path) -> None:
 def test_an_accumulated_gradient_is_skipped_as_a_whole(tmp_path: Path) -> None:
     trained = fit(tmp_path, bad=(7,), on_non_finite="skip", accumulate=2)
     assert all(value.isfinite().all() for value in trained.state_dict().values())
-    assert [row["skipped"] for row in read_metrics(tmp_path / "metrics.jsonl", "epoch")] in (
-        [1, 1], [1, 2], [2, 1], [2, 2],
-    )  # fmt: skip
+    order = BatchOrder(np.arange(32), 8, 3, accumulate=2)
+    places = [
+        next(place for place, rows in enumerate(order.epoch(epoch).tolist()) if 7 in rows)
+        for epoch in (0, 1)
+    ]
+    skipped = [row["skipped"] for row in read_metrics(tmp_path / "metrics.jsonl", "epoch")]
+    # A bad first half spoils the gradient that the second one adds to.
+    assert skipped == [2 - place % 2 for place in places]
+
+
+def test_what_was_noted_after_the_checkpoint_is_noted_again_not_twice(tmp_path: Path) -> None:
+    notes = tmp_path / "non_finite.jsonl"
+    notes.write_text("".join(f'{{"step": {step}}}\n' for step in (4, 5, 9)) + '{"ste')
+    (tmp_path / "non_finite-1.jsonl").write_text('{"step": 5}\n')
+    rewind_notes(tmp_path, 4)
+    assert notes.read_text() == '{"step": 4}\n'
+    assert (tmp_path / "non_finite-1.jsonl").read_text() == ""
+    fit(tmp_path, bad=(7,), on_non_finite="skip", resume=True)
+    noted = [json.loads(line)["step"] for line in notes.read_text().splitlines()]
+    assert noted == [batch_of(7, epoch)[0] for epoch in (0, 1)], "started over: all of it again"
 
 
 def test_a_run_that_skips_everything_is_given_up(tmp_path: Path) -> None:
