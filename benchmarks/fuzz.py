@@ -198,7 +198,7 @@ class Search:
             self.run(data)
         except GzfoundError:
             self.refused += 1
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is what the search is for
             self.keep(error, data)
         self.slowest = max(self.slowest, time.monotonic() - began)
 

@@ -218,7 +218,7 @@ def _die_renaming(number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    Path.replace = dying  # type: ignore[method-assign]
+    Path.replace = dying  # type: ignore[method-assign]  # to die in the middle of a rename
 
 
 def _wait(child: int, until: float, *, reap: bool = True) -> int | None:

@@ -101,7 +101,7 @@ def _own_stream(device: torch.device) -> Iterator[torch.cuda.Stream | None]:
         return
     held: dict[torch.device, torch.cuda.Stream] = _streams.__dict__.setdefault("held", {})
     if device not in held:
-        held[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        held[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # of torch
     stream = held[device]
     caller = torch.cuda.current_stream(device)
     try:

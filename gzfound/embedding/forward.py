@@ -30,7 +30,7 @@ class Forward:
     def __init__(self, encoder: nn.Module, device: torch.device, precision: Precision) -> None:
         self.encoder: nn.Module = encoder.to(
             device=device, memory_format=torch.channels_last
-        ).eval()  # type: ignore[call-overload]
+        ).eval()  # type: ignore[call-overload]  # torch's overloads lack memory_format alone
         self.transform = transform_of(encoder)
         self.device = device
         chosen = pick_precision(precision, device)
@@ -54,7 +54,7 @@ class Forward:
                 return lambda: _array(vectors.cpu())
             held = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
             held.copy_(vectors, non_blocking=True)
-            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # of torch
             copied.record()
 
         def finish() -> Vectors:

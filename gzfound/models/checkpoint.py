@@ -128,8 +128,7 @@ def load_encoder(
     check_tensors(encoder, tensors, found)
     transform = _transform_of(encoder, crop, in_chans, found)
     attach_transform(encoder, transform if fits is None else transform.reading(fits))
-    # torch declares every attribute of a module to be a tensor or a module.
-    encoder.loaded_from = name  # type: ignore[assignment]
+    encoder.loaded_from = name  # type: ignore[assignment]  # torch: tensors and modules alone
     return encoder.to(device).eval()
 
 
@@ -229,7 +228,7 @@ def start_encoder(
         )
         return encoder
     encoder = load_encoder(weights, in_chans=in_chans, fits=fits).train()
-    found = encoder.pretrained_cfg["architecture"]  # type: ignore[index]
+    found = encoder.pretrained_cfg["architecture"]  # type: ignore[index]  # timm's attribute
     if name and found != name:
         raise ConfigError(f"encoder: {name!r} was asked for, but {weights} holds {found!r}")
     return encoder
@@ -286,7 +285,7 @@ def _downloaded(name: str) -> Path:
 def _transform_of(
     encoder: nn.Module, crop: float | None, in_chans: int | None, named: Path | str
 ) -> EncoderTransform:
-    found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]
+    found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]  # timm's
     try:
         held, size = int(found["input_size"][0]), int(found["input_size"][-1])
         mean, std = (tuple(float(n) for n in found[name]) for name in ("mean", "std"))

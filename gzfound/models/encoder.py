@@ -46,4 +46,4 @@ def fixed_size(details: Any, image_size: int | None) -> dict[str, Any]:
 
 def encoder_features(encoder: nn.Module) -> int:
     """The length of an embedding of this encoder."""
-    return int(encoder.num_features)  # type: ignore[arg-type]
+    return int(encoder.num_features)  # type: ignore[arg-type]  # timm's attribute

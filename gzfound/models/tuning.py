@@ -16,7 +16,7 @@ def layer_depths(encoder: nn.Module) -> dict[str, int]:
     """The depth of each parameter by name, 0 at the input, as timm groups the layers."""
     from timm.models import group_parameters
 
-    matcher = encoder.group_matcher(coarse=False)  # type: ignore[operator]
+    matcher = encoder.group_matcher(coarse=False)  # type: ignore[operator]  # timm's method
     depths: dict[str, int] = group_parameters(encoder, matcher, reverse=True)
     return depths
 

@@ -170,7 +170,7 @@ class FiniteGuard:
             if self.accelerator.device.type == "cpu":
                 self.step(self.model, batch, epoch)
             else:  # the batch is a later one; a GPU makes each in memory of its own
-                with closing(self.batches.epoch(epoch, place)) as again:  # type: ignore[type-var]
+                with closing(self.batches.epoch(epoch, place)) as again:  # type: ignore[type-var]  # a generator
                     self.step(self.model, next(again), epoch)
         return found
 

@@ -28,7 +28,7 @@ def share_layers(model: nn.Module, device: torch.device, *, batch_norm: bool) ->
     if batch_norm and device.type != "cpu":
         from timm.layers.norm_act import convert_sync_batchnorm
 
-        shared: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        shared: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # timm
         return shared
     return model
 

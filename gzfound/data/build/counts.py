@@ -102,7 +102,7 @@ class _Numbers:
         try:
             return np.array(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
+            pass  # a value is no number: row by row, below, it becomes NaN and is refused by name
         numbers = np.full(len(values), np.nan)
         for row, value in enumerate(values.to_pylist()):
             try:
