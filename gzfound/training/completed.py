@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gzfound.models import load_encoder, transform_of
 
@@ -27,8 +27,8 @@ def completed(config: C) -> C:
     if config.weights is None:
         name = name or UNTRAINED
     elif not name or side is None:
-        encoder = load_encoder(config.weights)
-        name = name or encoder.pretrained_cfg["architecture"]  # type: ignore[index]  # timm's
+        encoder: Any = load_encoder(config.weights)
+        name = name or encoder.pretrained_cfg["architecture"]
         side = side or transform_of(encoder).size
     views = replace(config.views, size=side or config.views.side)
     found = replace(config, encoder=name, views=views)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,7 +81,7 @@ def test_every_recipe_takes_and_records_them(
         asked.append(size)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"{place}.load_galaxies", spy)
+    monkeypatch.setattr(import_module(place), "load_galaxies", spy)
     where = ["--data", str(simulated_galaxies), "--output", str(tmp_path / "run")]
     with pytest.raises(KeyboardInterrupt):
         script.main([*where, "--weights", str(encoder_weights), "--precision", "no", *options])

@@ -1,28 +1,41 @@
-"""SIGTERM at every moment of a fine-tuning: it goes on to what it would have been, bit by bit."""
+"""SIGTERM at every moment of a fine-tuning: it goes on to what it would have been, bit by bit.
+
+With ``GZFOUND_EVERY_MOMENT=1`` in the environment every moment is tried by itself too, which takes
+minutes.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from gzfound.files import atomic_directory
+from gzfound.training.galaxies import load_galaxies
 from gzfound.training.preemption import PREEMPTED
 from gzfound.training.telemetry import read_metrics
 
-SMALL = [
-    *("--epochs", "4", "--head-epochs", "2", "--patience", "1", "--batch-size", "16"),
-    *("--precision", "no", "--optim.learning-rate", "0.03", "--encoder-scale", "1"),
-    *("--checkpoint.steps", "1", "--checkpoint.keep", "99", "--resume", "auto"),
+OPTIONS = [
+    *("--epochs", "4", "--patience", "1", "--batch-size", "16", "--precision", "no"),
+    *("--optim.learning-rate", "0.03", "--checkpoint.steps", "1", "--resume", "auto"),
 ]
+RUNS = {
+    "better and better": ["--head-epochs", "1", "--encoder-scale", "1", "--epochs", "3"],
+    "ends early": ["--head-epochs", "2", "--encoder-scale", "0.03"],
+}
+"""Runs whose encoder gets the best weights in every epoch, or in none, until patience ends."""
+
 RATES = ("time", "galaxies_per_second", "waiting", "flops_per_second")
+
+Start = Callable[..., None]
+Left = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -30,76 +43,168 @@ def script(recipe: Callable[[str], ModuleType]) -> ModuleType:
     return recipe("finetune_tree")
 
 
-Start = Callable[[Path], None]
-
-
 @pytest.fixture
-def start(script: ModuleType, simulated_galaxies: Path, encoder_weights: Path) -> Start:
-    """One start of the run in a folder."""
+def start(
+    script: ModuleType,
+    simulated_galaxies: Path,
+    encoder_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Start:
+    """One start of the run in a folder: both stages, without the report on the test split."""
+    data = [str(simulated_galaxies)]
+    galaxies = load_galaxies(data, config=None, split="train", size=32, crop=0.8)
+    room = import_module("gzfound.finetuning.finetune")
+    monkeypatch.setattr(room, "load_galaxies", lambda *_, **__: galaxies)
+    monkeypatch.setattr(room, "tested_ids", lambda _: [])
+    monkeypatch.setattr(room, "write_report", lambda *_: None)
 
-    def run(folder: Path) -> None:
+    def run(folder: Path, *more: str) -> None:
         from accelerate.state import AcceleratorState, GradientState
 
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
-        data = ["--data", str(simulated_galaxies), "--weights", str(encoder_weights)]
-        script.main([*SMALL, *data, "--output", str(folder)])
+        given = ["--data", *data, "--weights", str(encoder_weights), "--output", str(folder)]
+        script.main([*OPTIONS, *given, *more])
 
     return run
 
 
-def left_by(folder: Path) -> dict[str, Any]:
-    """Every file of a run, but for times: bytes, rows of metrics, predictions."""
-    found: dict[str, Any] = {}
+def left_by(folder: Path) -> Left:
+    """Every file of a run, but for times: its bytes, or its rows of metrics."""
+    found: Left = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.name == "metrics.jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in row.items() if k not in RATES} for row in rows]
-        elif path.name == "predictions.parquet":
-            found[name] = pq.read_table(path).to_pydict()
-        elif path.is_file() and path.name != "config.yaml":
-            found[name] = path.read_bytes().replace(str(folder).encode(), b"")
+        elif path.is_file():
+            held = path.read_bytes().replace(str(folder).encode(), b"RUN")
+            found[name] = held.replace(b'"keep": 99', b'"keep": 2')
     return found
 
 
-def stop_at(
-    monkeypatch: pytest.MonkeyPatch, script: ModuleType, moment: str, number: int
-) -> Callable[[], int]:
-    """Send SIGTERM at the n-th loss, before or after the n-th directory is written or renamed.
+class Moments:
+    """Sends SIGTERM when a moment comes for the n-th time; a run that would die of it is spared.
 
-    The loss is called once a step and once an evaluation; directories are checkpoints and weights.
-    Returns what counts how often such a moment came.
+    Args:
+        number: of the moment; None for never.
     """
-    calls = 0
 
-    def come() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def __init__(self, number: int | None) -> None:
+        self.number = number
+        self.seen = 0
 
-    if moment == "loss":
-        loss = script.DirichletMultinomialLoss.forward
-
-        def stopped(*args: object) -> Any:
-            come()
-            return loss(*args)
-
-        monkeypatch.setattr(script.DirichletMultinomialLoss, "forward", stopped)
-    elif moment == "renamed":
-        replace = Path.replace
-
-        def renamed(path: Path, target: Any) -> Path:
-            found = replace(path, target)
-            if path.name.endswith((".tmp", ".old")) and path.parent.name != "":
-                come()
-            return found
-
-        monkeypatch.setattr(Path, "replace", renamed)
-    return lambda: calls
+    def come(self) -> None:
+        """The moment is here."""
+        if callable(signal.getsignal(signal.SIGTERM)):
+            self.seen += 1
+            if self.seen == self.number:
+                os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return {}
+def watch_losses(patch: pytest.MonkeyPatch, script: ModuleType, moments: Moments) -> None:
+    """A moment is before a loss: one a step, and one in the middle of an evaluation."""
+    loss = script.DirichletMultinomialLoss.forward
+
+    def watched(*args: object) -> Any:
+        moments.come()
+        return loss(*args)
+
+    patch.setattr(script.DirichletMultinomialLoss, "forward", watched)
+
+
+def watch_renames(patch: pytest.MonkeyPatch, script: ModuleType, moments: Moments) -> None:
+    """A moment is after a rename: of a checkpoint, or of the best weights after an evaluation."""
+    del script
+    replace = Path.replace
+
+    def watched(path: Path, target: Any) -> Path:
+        found = replace(path, target)
+        moments.come()
+        return found
+
+    patch.setattr(Path, "replace", watched)
+
+
+WATCHES = {"loss": watch_losses, "rename": watch_renames}
+
+
+def start_to_end(start: Start, folder: Path, name: str) -> Left:
+    """What a run leaves that nobody stops; it keeps all its checkpoints."""
+    start(folder, *RUNS[name], "--checkpoint.keep", "99")
+    probe, whole = (
+        [row["validation_loss"] for row in read_metrics(part / "metrics.jsonl", "epoch")]
+        for part in (folder / "probe", folder)
+    )
+    if name == "ends early":
+        assert len(whole) == 2 < 4
+        assert min(whole) > min(probe)
+    else:
+        assert whole[1] < min(probe)
+        assert whole[2] < whole[1]
+    return left_by(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "moment"), [("ends early", "loss"), ("better and better", "rename")]
+)
+def test_a_run_that_is_stopped_again_and_again_ends_as_it_would_have(
+    start: Start, script: ModuleType, tmp_path: Path, name: str, moment: str
+) -> None:
+    """Starts come to their second, third or fourth moment in turn: a step, an evaluation, a file.
+
+    Stopped at the same file each time, a run would never get past it.
+    """
+    expected = start_to_end(start, tmp_path / "whole", name)
+    starts, folder, going = 0, tmp_path / "stopped", True
+    while going and starts < 50:
+        starts += 1
+        with pytest.MonkeyPatch.context() as patch:
+            WATCHES[moment](patch, script, Moments(2 + starts % 3))
+            try:
+                start(folder, *RUNS[name])
+                going = False
+            except SystemExit as stop:
+                if stop.code != PREEMPTED:
+                    raise
+    assert 3 < starts < 50
+    assert differences(left_by(folder), expected) == []
+
+
+@pytest.mark.skipif("GZFOUND_EVERY_MOMENT" not in os.environ, reason="it takes minutes")
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("moment", WATCHES)
+def test_a_run_that_is_stopped_at_any_moment_ends_as_it_would_have(
+    start: Start, script: ModuleType, tmp_path: Path, name: str, moment: str
+) -> None:
+    """Weights, metrics, and every checkpoint that both keep, with moments and random state."""
+    seen = Moments(None)
+    with pytest.MonkeyPatch.context() as patch:
+        WATCHES[moment](patch, script, seen)
+        expected = start_to_end(start, tmp_path / "whole", name)
+    assert seen.seen > 10
+    wrong = []
+    for number in range(1, seen.seen + 1):
+        folder = tmp_path / f"stopped-{number}"
+        with pytest.MonkeyPatch.context() as patch:
+            WATCHES[moment](patch, script, Moments(number))
+            with pytest.raises(SystemExit) as caught:
+                start(folder, *RUNS[name])
+        assert caught.value.code == PREEMPTED
+        start(folder, *RUNS[name])
+        wrong += [f"{number}: {line}" for line in differences(left_by(folder), expected)]
+    assert wrong == [], f"of {seen.seen} moments"
+
+
+def differences(found: Left, expected: Left) -> list[str]:
+    """What is not as in the run that nobody stopped; options and older checkpoints may be gone."""
+    ours, theirs = (
+        {name: value for name, value in each.items() if not name.endswith("config.yaml")}
+        for each in (found, expected)
+    )
+    missing = [name for name in theirs if name not in ours and not re.search(r"/step-\d", name)]
+    return [
+        *(f"{name} is missing" for name in missing),
+        *(f"{name} is new" for name in ours if name not in theirs),
+        *(f"{name} differs" for name in ours if name in theirs and ours[name] != theirs[name]),
+    ]
