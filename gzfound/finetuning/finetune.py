@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
-from torch import nn
 
 from gzfound.data import split_by_id
 from gzfound.data.splits import check_no_overlap
@@ -16,8 +14,11 @@ from gzfound.finetuning.report import tested_ids, write_report
 from gzfound.finetuning.stages import Tuning, start_from_probe, tune_head, tune_together
 from gzfound.finetuning.task import Task
 from gzfound.models import (
+    EncoderTransform,
     attach_transform,
+    channel_statistics,
     encoder_features,
+    load_encoder,
     transform_of,
 )
 from gzfound.models.checkpoint import start_encoder
@@ -43,8 +44,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     """
     columns = config.columns
     accelerator, folder, config = open_run(config)
-    encoder = first_encoder(config)
-    transform = transform_of(encoder)
+    transform = first_transform(config)
     with accelerator.main_process_first():
         tested = tested_ids(config)
         galaxies = load_galaxies(
@@ -66,7 +66,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     parts = divide(galaxies, task, config.seed)
     if left := len(galaxies) - len(task.rows):
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
-    model = build_model(config, task, encoder)
+    model = build_model(config, task, transform)
     record = provenance(recipe, config)
     groups = campaign_numbers(galaxies)[parts["train"]] if config.balance else None
     tuning = Tuning(
@@ -105,25 +105,31 @@ def divide(galaxies: Galaxies, task: Task, seed: int) -> dict[str, Rows]:
     return {name: task.rows[part] for name, part in parts.items()}
 
 
-def first_encoder(config: FinetuneConfig) -> nn.Module:
-    """The encoder to start from, with what it expects of an image as its transform.
+def first_transform(config: FinetuneConfig) -> EncoderTransform:
+    """What the encoder to start from expects of an image."""
+    if config.weights:
+        found = load_encoder(
+            config.weights, crop=config.crop, in_chans=config.in_chans, fits=config.fits
+        )
+        return transform_of(found)
+    mean, std = channel_statistics(config.in_chans or 3)
+    return EncoderTransform(config.views.side, config.crop or 1.0, mean, std, config.fits)
 
-    Raises:
-        ConfigError: it is to see views of another size than that of its weights.
-    """
-    side = config.views.side
+
+def build_model(config: FinetuneConfig, task: Task, transform: EncoderTransform) -> HeadModel:
+    """The encoder to start from, frozen as far as asked, with a new head."""
     encoder = start_encoder(
-        config.encoder, config.weights, side, in_chans=config.in_chans, fits=config.fits
+        config.encoder,
+        config.weights,
+        config.views.side,
+        in_chans=config.in_chans,
+        fits=config.fits,
     )
-    transform = transform_of(encoder)
-    if config.tune != "head" and transform.size != side:
-        raise ConfigError(f"views.size: {side} must be {transform.size}, that of the weights")
-    attach_transform(encoder, replace(transform, crop=config.crop or transform.crop))
-    return encoder
-
-
-def build_model(config: FinetuneConfig, task: Task, encoder: nn.Module) -> HeadModel:
-    """The encoder, frozen as far as asked, with a new head."""
+    attach_transform(encoder, transform)
+    if config.tune != "head" and transform.size != config.views.size:
+        raise ConfigError(
+            f"views.size: {config.views.size} must be {transform.size}, that of the weights"
+        )
     freeze(encoder, config.tune, config.blocks)
     model = HeadModel(encoder, task.head(encoder_features(encoder)))
     return model.to(memory_format=torch.channels_last)
