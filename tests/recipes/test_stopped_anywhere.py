@@ -23,14 +23,20 @@ from gzfound.training.preemption import PREEMPTED
 from gzfound.training.telemetry import read_metrics
 
 OPTIONS = [
-    *("--epochs", "4", "--patience", "1", "--batch-size", "16", "--precision", "no"),
-    *("--optim.learning-rate", "0.03", "--checkpoint.steps", "1", "--resume", "auto"),
+    *("--patience", "1", "--batch-size", "16", "--precision", "no"),
+    *("--checkpoint.steps", "1", "--resume", "auto"),
 ]
 RUNS = {
-    "better and better": ["--head-epochs", "1", "--encoder-scale", "1", "--epochs", "3"],
-    "ends early": ["--head-epochs", "2", "--encoder-scale", "0.03"],
+    "better and better": [
+        *("--head-epochs", "1", "--epochs", "3"),
+        *("--encoder-scale", "1", "--optim.learning-rate", "0.01"),
+    ],
+    "ends early": [
+        *("--head-epochs", "2", "--epochs", "4"),
+        *("--encoder-scale", "0.03", "--optim.learning-rate", "0.03"),
+    ],
 }
-"""Runs whose encoder gets the best weights in every epoch, or in none, until patience ends."""
+"""Runs whose second stage gets better weights twice, or none and is ended by its patience."""
 
 RATES = ("time", "galaxies_per_second", "waiting", "flops_per_second")
 
