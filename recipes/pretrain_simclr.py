@@ -45,7 +45,9 @@ from gzfound.training.run import (
     errors_file,
     open_run,
     provenance,
+    streamed_errors_file,
 )
+from gzfound.training.streamed import StreamedImages
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 
@@ -174,6 +176,7 @@ def pretrain(config: PretrainConfig) -> None:
     )
     transform = replace(transform_of(encoder), size=config.views.size, crop=crops[0])
     attach_transform(encoder, transform)
+    errors = streamed_errors_file if config.streaming else errors_file
     with accelerator.main_process_first():
         galaxies = load_galaxies(
             config.data,
@@ -182,11 +185,12 @@ def pretrain(config: PretrainConfig) -> None:
             size=config.image_size,
             crop=crops,
             on_error=config.on_error,
-            errors_path=errors_file(accelerator, folder),
+            errors_path=errors(accelerator, folder),
             bands=transform.bands,
             held_out_campaign=config.held_out_campaign,
+            window=config.stream_window if config.streaming else 0,
         )
-    arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
+    arrays: dict[str, npt.NDArray[Any] | StreamedImages] = {"images": galaxies.images}
     tree: DecisionTree | None = None
     if config.supervised_weight:
         tree, arrays["votes"] = learned_votes(galaxies, config)
@@ -194,7 +198,12 @@ def pretrain(config: PretrainConfig) -> None:
     augment = Augment(config.views, transform, config.seed, views=2)
     groups = campaign_numbers(galaxies) if config.balance else None
     order = batch_order(
-        np.arange(len(galaxies)), config.batch_size, config.seed, accelerator, groups
+        np.arange(len(galaxies)),
+        config.batch_size,
+        config.seed,
+        accelerator,
+        groups,
+        galaxies.images,
     )
     trained = train(
         Run(

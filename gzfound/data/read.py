@@ -170,7 +170,13 @@ def read_part(
         crop: linear fraction kept around the centre.
         bands: what to make of the bands of each image.
     """
-    part = files[rows.tolist()]
+    return decode_part(files[rows.tolist()], rows, size, crop, bands)
+
+
+def decode_part(
+    part: dict[str, Any], rows: Rows, size: int, crop: float, bands: Bands = RGB
+) -> Part[Pixels]:
+    """:func:`read_part` of rows whose files are at hand, by column."""
     images = np.empty((len(rows), size, size, bands.channels), dtype=np.uint8)
     kept: list[int] = []
     failures: list[tuple[str, ImageError]] = []

@@ -51,6 +51,8 @@ class FinetuneConfig(RunConfig):
         for name in ("head_epochs", "patience"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 0")
+        if self.streaming and self.on_error == "skip":
+            raise ConfigError("on_error: skip does not go with streaming where labels are learned")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 < self.encoder_scale < float("inf"):

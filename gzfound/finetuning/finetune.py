@@ -30,7 +30,14 @@ from gzfound.training.galaxies import (
     load_galaxies,
 )
 from gzfound.training.resume import checkpoints
-from gzfound.training.run import PROBE, close_run, errors_file, open_run, provenance
+from gzfound.training.run import (
+    PROBE,
+    close_run,
+    errors_file,
+    open_run,
+    provenance,
+    streamed_errors_file,
+)
 
 
 def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], Task]) -> None:
@@ -44,6 +51,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     columns = config.columns
     accelerator, folder = open_run(config)
     transform = first_transform(config)
+    errors = streamed_errors_file if config.streaming else errors_file
     with accelerator.main_process_first():
         tested = tested_ids(config)
         galaxies = load_galaxies(
@@ -53,10 +61,11 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
             size=transform.size if config.weights and config.tune == "head" else config.image_size,
             crop=transform.crop,
             on_error=config.on_error,
-            errors_path=errors_file(accelerator, folder),
+            errors_path=errors(accelerator, folder),
             columns=columns,
             bands=transform.bands,
             held_out_campaign=config.held_out_campaign,
+            window=config.stream_window if config.streaming else 0,
         )
     if config.labelled < 1:
         galaxies = galaxies.only(labelled_rows(galaxies.ids, config.labelled, config.seed))

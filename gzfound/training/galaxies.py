@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
+from gzfound.data import Bands, DecodedImages, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
+from gzfound.data.skipped import BadInput
+from gzfound.data.stream import Stream, is_address, open_stream
 from gzfound.data.table import shorten
 from gzfound.data.union import campaigns_in, dataset_names, questions_of
 from gzfound.errors import ConfigError, DataError
+from gzfound.training.streamed import StreamedImages
 from gzfound.trees import DecisionTree
 from gzfound.votes import votes_from_columns
 
@@ -31,7 +34,7 @@ class Galaxies:
 
     Attributes:
         ids: ``id_str`` of each galaxy.
-        images: uint8 ``(N, size, size, C)``.
+        images: uint8 ``(N, size, size, C)``; read as they are asked for if they are streamed.
         tree: the questions that the sources have votes for; None without any.
         votes: ``(N, answers)``, zero where a source does not have the question; None without tree.
         no_votes: why there is no tree.
@@ -40,7 +43,7 @@ class Galaxies:
     """
 
     ids: list[str]
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | StreamedImages
     tree: DecisionTree | None
     votes: npt.NDArray[np.int32] | None
     no_votes: str = ""
@@ -51,10 +54,12 @@ class Galaxies:
         return len(self.ids)
 
     def only(self, rows: Rows) -> Galaxies:
-        """Some of the galaxies; their images are copied into memory."""
+        """Some of the galaxies; their images are copied into memory, unless they are streamed."""
         return Galaxies(
             [self.ids[row] for row in rows],
-            np.asarray(self.images[rows]),
+            self.images.only(rows)
+            if isinstance(self.images, StreamedImages)
+            else np.asarray(self.images[rows]),
             self.tree,
             None if self.votes is None else self.votes[rows],
             self.no_votes,
@@ -75,6 +80,7 @@ def load_galaxies(
     columns: Sequence[str] = (),
     bands: Bands = RGB,
     held_out_campaign: str = "",
+    window: int = 0,
 ) -> Galaxies:
     """Load and decode one split of every source.
 
@@ -89,6 +95,7 @@ def load_galaxies(
         columns: labels to keep beside the votes; a source without one has None.
         bands: what to make of the bands of each image.
         held_out_campaign: leaves without its galaxies and questions.
+        window: row groups to mix if the images are streamed, 0 to decode them now.
 
     Raises:
         ConfigError: no galaxy is of the held-out campaign, or all are; a crop is out of range, or
@@ -101,17 +108,42 @@ def load_galaxies(
         "on_error": on_error,
         "errors_path": errors_path if on_error == "skip" else None,
     }
-    datasets = [load_dataset(source, config, split, **skipped) for source in sources]
+    streams: list[Stream] = []
+    if window:
+        streams = [open_stream(source, config, split) for source in sources]
+        datasets = [stream.labels() for stream in streams]
+    else:
+        if address := next(filter(is_address, sources), None):
+            raise DataError(f"data: {address} is an address; pass --streaming")
+        datasets = [load_dataset(source, config, split, **skipped) for source in sources]
     named = [dataset_names(d, source) for d, source in zip(datasets, sources, strict=True)]
     crops = crop_of_each(crop, sources)
+    places = [np.arange(len(dataset)) for dataset in datasets]
     if held_out_campaign:
         rows = _rows_without(named, held_out_campaign)
         left = [k for k, kept in enumerate(rows) if len(kept)]
         datasets = [datasets[k].select(rows[k]) for k in left]
         named = [[named[k][row] for row in rows[k]] for k in left]
         crops = tuple(crops[k] for k in left)
-    cropped = zip(datasets, crops, strict=True)
-    decoded = [decoded_images(d, size, crop=part, bands=bands, **skipped) for d, part in cropped]
+        streams = [streams[k] for k in left] if streams else []
+        places = [rows[k] for k in left]
+    if streams:
+        numbers = np.repeat(np.arange(len(streams)), [len(own) for own in places])
+        streamed = StreamedImages(
+            streams,
+            crops,
+            numbers,
+            np.concatenate(places),
+            size,
+            bands,
+            BadInput(**skipped),
+            window,
+        )
+        nothing = np.empty((0, size, size, bands.channels), np.uint8)
+        decoded = [DecodedImages(nothing, d["id_str"][:], np.arange(len(d))) for d in datasets]
+    else:
+        cropped = zip(datasets, crops, strict=True)
+        decoded = [decoded_images(d, size, crop=c, bands=bands, **skipped) for d, c in cropped]
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
     check_columns(names, columns, split)
     try:
@@ -126,8 +158,13 @@ def load_galaxies(
         votes = np.concatenate(
             [_votes(d, k.rows, tree, s) for (d, k), s in zip(parts, sources, strict=True)]
         )
-    single = len(decoded) == 1
-    images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
+    images: npt.NDArray[np.uint8] | StreamedImages
+    if streams:
+        images = streamed
+    elif len(decoded) == 1:
+        images = decoded[0].images
+    else:
+        images = np.concatenate([kept.images for kept in decoded])
     ids = [name for kept in decoded for name in kept.ids]
     pairs = list(zip(datasets, decoded, strict=True))
     labels = {c: [v for d, kept in pairs for v in _labels(d, kept.rows, c)] for c in columns}
