@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class Stream:
-    """One split of a dataset that is not on the disk, or larger than it should take there.
+    """One split of a dataset, or all of them, read without room on the disk.
 
     It gives images as the datasets do that :func:`gzfound.data.read.image_files` makes: rows by
     column, undecoded.
@@ -62,8 +62,8 @@ class Stream:
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[int, Future[pa.Table]] = OrderedDict()
-        with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(self._layout, self.paths))
+        self._readers = ThreadPoolExecutor(THREADS, "gzfound-stream")
+        found = list(self._readers.map(self._layout, self.paths))
         schema: pa.Schema = self._footer(self.paths[0]).schema.to_arrow_schema()
         self.column_names: list[str] = schema.names
         for column in IMAGES:
@@ -89,8 +89,7 @@ class Stream:
         from datasets import Dataset
 
         columns = [name for name in self.column_names if name != "image"]
-        with ThreadPoolExecutor(THREADS) as pool:
-            tables = list(pool.map(lambda path: self._columns(path, columns), self.paths))
+        tables = list(self._readers.map(lambda path: self._columns(path, columns), self.paths))
         try:
             table = pa.concat_tables(tables)
         except pa.ArrowException as error:
@@ -117,32 +116,37 @@ class Stream:
         return part
 
     def __getitem__(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Some rows by column; the row groups read last are kept, and read once."""
+        """Some rows by column; the next row group is read ahead, and the last few are kept."""
         wanted = np.asarray(rows, np.int64)
         pieces = self.pieces(wanted)
         found: dict[str, list[Any]] = {name: [None] * len(wanted) for name in IMAGES}
-        for piece in np.unique(pieces).tolist():
+        asked = {piece: self._asked(piece) for piece in np.unique(pieces).tolist()}
+        if asked and max(asked) + 1 < len(self.places):
+            self._asked(max(asked) + 1)
+        for piece, table in asked.items():
             places = np.flatnonzero(pieces == piece)
-            part = self.rows_of(self._kept(piece), piece, wanted[places])
+            part = self.rows_of(table.result(), piece, wanted[places])
             for name, values in found.items():
                 for place, value in zip(places, part[name], strict=True):
                     values[place] = value
         return found
 
-    def _kept(self, piece: int) -> pa.Table:
+    def _asked(self, piece: int) -> Future[pa.Table]:
+        """A row group that is being read, or was lately."""
         with self._lock:
-            future = self._pieces.pop(piece, None)
-            mine = future is None
-            future = Future() if future is None else future
-            self._pieces[piece] = future
+            if piece not in self._pieces:
+                self._pieces[piece] = self._readers.submit(self.read, piece)
+            self._pieces.move_to_end(piece)
             while len(self._pieces) > KEPT:
                 self._pieces.popitem(last=False)
-        if mine:
-            try:
-                future.set_result(self.read(piece))
-            except BaseException as error:
-                future.set_exception(error)
-        return future.result()
+            return self._pieces[piece]
+
+    def names(self) -> Iterator[tuple[list[str], int]]:
+        """The ``id_str`` of the galaxies of each file, and the number of its bytes in memory."""
+        for path in self.paths:
+            footer = self._footer(path)
+            size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
+            yield list(map(str, self._columns(path, ["id_str"])["id_str"].to_pylist())), size
 
     def _columns(self, path: str, columns: list[str]) -> pa.Table:
         def read() -> pa.Table:
@@ -196,7 +200,9 @@ class Stream:
         return DataError(f"{self.source}: {path} cannot be read ({_line(error)})")
 
 
-def open_stream(source: str | Path, config: str | None = None, split: str = "train") -> Stream:
+def open_stream(
+    source: str | Path, config: str | None = None, split: str | None = "train"
+) -> Stream:
     """Find the files of a split.
 
     Args:
@@ -204,28 +210,30 @@ def open_stream(source: str | Path, config: str | None = None, split: str = "tra
             with ``https://``, ``s3://``, ``hf://datasets/`` or whatever fsspec knows. An ``http``
             server must list its directories and answer requests for ranges.
         config: one of its card, such as ``tiny``; without, the default.
-        split: name of the split, not a slice.
+        split: name of the split, not a slice; None for all of them, one after the other.
 
     Raises:
         DataError: it cannot be reached, or has no such config or split.
     """
     name = str(source)
-    if not split.isidentifier():
+    if split is not None and not split.isidentifier():
         raise DataError(f"split {split!r}: streaming takes the name of a split, not a slice")
     try:
         files, root = _filesystem(name)
         card = f"{root}/README.md"
         text = files.cat_file(card).decode("utf-8", "replace") if files.exists(card) else ""
-        patterns = _patterns(matter_in(text), config, split, name)
-        found = {path for pattern in patterns for path in files.glob(f"{root}/{pattern}")}
+        splits = _patterns(matter_in(text), config, split, name)
+        patterns = [pattern for each in splits for pattern in each]
+        found = [sorted({p for at in each for p in files.glob(f"{root}/{at}")}) for each in splits]
     except DataError:
         raise
     except Exception as error:  # whatever the client of the network raises
         raise DataError(f"{name}: cannot be listed ({_line(error)})") from error
-    paths = sorted(path for path in found if path.endswith(".parquet"))
+    paths = [path for each in found for path in each if path.endswith(".parquet")]
+    what = "all" if split is None else split
     if not paths:
-        raise DataError(f"{name}: no Parquet file of split '{split}' at {', '.join(patterns)}")
-    return Stream(files, name, split, paths)
+        raise DataError(f"{name}: no Parquet file of split '{what}' at {', '.join(patterns)}")
+    return Stream(files, name, what, paths)
 
 
 def is_address(source: object) -> bool:
@@ -253,14 +261,16 @@ def _filesystem(source: str) -> tuple[AbstractFileSystem, str]:
     return files, root.rstrip("/")
 
 
-def _patterns(matter: dict[str, Any], config: str | None, split: str, source: str) -> list[str]:
-    """Where the card says that the files of a split are, or where they are without one."""
+def _patterns(
+    matter: dict[str, Any], config: str | None, split: str | None, source: str
+) -> list[list[str]]:
+    """Where the card says that the files of each split are, or where they are without one."""
     listed = matter.get("configs")
     configs = {
         str(each.get("config_name", "default")): each.get("data_files")
         for each in (listed if isinstance(listed, list) else ())
         if isinstance(each, dict)
-    } or {"default": [{"split": split, "path": f"data/{split}-*"}]}
+    } or {"default": [{"split": split, "path": f"data/{split or '*'}-*"}]}
     chosen = config or ("default" if "default" in configs else next(iter(configs)))
     if chosen not in configs:
         raise DataError(f"{source}: config '{chosen}' not found; it has {', '.join(configs)}")
@@ -272,12 +282,13 @@ def _patterns(matter: dict[str, Any], config: str | None, split: str, source: st
             path = entry.get("path")
             paths = [str(each) for each in (path if isinstance(path, list) else [path])]
             splits.setdefault(str(entry.get("split")), []).extend(paths)
-    if split not in splits:
+    if split is not None and split not in splits:
         raise DataError(f"{source}: split '{split}' not found; it has {', '.join(splits)}")
-    for path in splits[split]:
+    wanted = list(splits.values()) if split is None else [splits[split]]
+    for path in (path for each in wanted for path in each):
         if path.startswith("/") or ".." in PurePosixPath(path).parts or "://" in path:
             raise DataError(f"{source}: {path!r} in its README.md is not in this folder")
-    return splits[split]
+    return wanted
 
 
 def _line(error: BaseException) -> str:
