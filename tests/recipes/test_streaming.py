@@ -40,7 +40,7 @@ calls, forward = 0, script.HybridLoss.forward
 def killer(*args, **kwargs):
     global calls
     calls += 1
-    if calls == 3:
+    if calls == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return forward(*args, **kwargs)
 script.HybridLoss.forward = killer
@@ -88,7 +88,7 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_kill_minus_nine_within_an_epoch_and_resume_from_a_server_give_the_same_bits(
     script: ModuleType, whole: Path, source: Path, served: tuple[RangeServer, str], tmp_path: Path
 ) -> None:
-    """Killed in the third step; what goes on reads from the server what the first read as files."""
+    """Killed in the second step; the rest is read from the server, the first from files."""
     killed = tmp_path / "killed"
     code = KILLED.format(
         folder=str(RECIPES),
@@ -97,7 +97,7 @@ def test_kill_minus_nine_within_an_epoch_and_resume_from_a_server_give_the_same_
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert len(losses(killed)) == 2 < len(losses(whole)) / 2
+    assert (len(losses(killed)), len(losses(whole))) == (1, 4)
     script.main([*SMALL, "--data", served[1], "--output", str(killed), "--resume"])
     assert losses(killed) == losses(whole)
     assert same_weights(killed, whole)
@@ -144,7 +144,7 @@ def test_fine_tuning_streams(
     options = [
         *("--views.size", "24", "--image-size", "32", "--epochs", "2", "--batch-size", "64"),
         *("--precision", "no", "--head-epochs", "1", "--weights", str(encoder_weights)),
-        *("--tune", tune, "--optim.learning-rate", "0.01"),
+        *("--tune", tune, "--optim.learning-rate", "0.01", "--dropout", "0"),
     ]
     stream = ["--streaming", "--data", served[1], "--output", str(tmp_path / "streamed")]
     script.main([*options, *stream])
