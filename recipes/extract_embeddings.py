@@ -22,9 +22,9 @@ from torch import nn
 
 from gzfound.data import FitsConfig
 from gzfound.data.read import Rows
-from gzfound.embedding import embed_batches, whole_dataset, write_embeddings
+from gzfound.embedding import embed_batches, write_embeddings
 from gzfound.embedding.batches import Decode, default_batch_size
-from gzfound.embedding.calls import Extraction, refuse_to_resume
+from gzfound.embedding.calls import Extraction, galaxies_of, refuse_to_resume
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
 from gzfound.embedding.store import check_output, read_batches
@@ -50,7 +50,8 @@ class ExtractConfig:
 
     Attributes:
         weights: weights directory or name; by default the weights that ship with the package.
-        data: hub name, dataset directory or folder of images.
+        data: hub name, dataset directory or folder of images; an address such as https:// or s3://
+            is streamed.
         output: Parquet file of the embeddings, or directory of files with rows_per_file.
         rows_per_file: write a directory of files of this many rows each.
         resume: with rows_per_file, go on with what a killed run left, if anything; with any number
@@ -94,7 +95,7 @@ def extract(config: ExtractConfig) -> None:
     sharing = local_processes(state.num_processes)
     use_all_cores(sharing)
     with state.main_process_first():
-        dataset = whole_dataset(config.data, config.data_config, config.split)
+        dataset = galaxies_of(config.data, config.data_config, config.split)
     encoder = load_encoder(config.weights, crop=config.crop, fits=config.fits)
     size, width = transform_of(encoder).size, encoder_features(encoder)
     rates = Rates(forward_flops(encoder, size, len(transform_of(encoder).mean)))

@@ -153,7 +153,6 @@ def _quiet_bars(quiet: bool) -> Iterator[None]:
 def _checked(dataset: Any, source: str) -> Dataset:
     """The dataset with ``image`` as images and ``id_str`` as unique strings."""
     import datasets
-    import pyarrow.compute as pc
 
     where = f"{source}: split '{dataset.split}'"
     for column in ("image", "id_str"):
@@ -162,6 +161,21 @@ def _checked(dataset: Any, source: str) -> Dataset:
             raise DataError(f"{where}: column '{column}' is missing; found {found}")
     if not isinstance(dataset.features["image"], datasets.Image):
         dataset = _as_images(dataset, where)
+    return checked_ids(dataset, where)
+
+
+def checked_ids(dataset: Any, where: str) -> Dataset:
+    """The dataset with ``id_str`` as unique strings.
+
+    Args:
+        dataset: with a column ``id_str``.
+        where: what to call it in an error.
+
+    Raises:
+        DataError: it holds no text, nothing in a row, or a string twice.
+    """
+    import pyarrow.compute as pc
+
     ids = dataset.data.column("id_str")
     text = _as_text(ids, where)
     if str(ids.type) not in ("string", "large_string"):

@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from gzfound.data import FitsConfig, load_dataset
+from gzfound.data.stream import Stream, is_address, open_stream
 from gzfound.embedding.batches import Decode, embed_batches
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
@@ -110,7 +111,7 @@ def embed(
         WeightsError: the weights cannot be loaded.
         OutputError: another run writes to ``output``, or the disk is full.
     """
-    dataset = whole_dataset(source, config, split)
+    dataset = galaxies_of(source, config, split)
     encoder = _encoder(weights, crop, fits)
     identity = EncoderIdentity.of(encoder)
     if output is not None:
@@ -171,7 +172,7 @@ def extract(
     """
     from gzfound.training.rates import Rates, forward_flops
 
-    dataset = whole_dataset(source, config, split)
+    dataset = galaxies_of(source, config, split)
     encoder = _encoder(weights, crop, fits)
     rates = Rates()
     how: dict[str, Any] = {
@@ -206,6 +207,15 @@ def refuse_to_resume(resume: bool) -> None:
     """Raise ``ConfigError`` if one file is to be gone on with."""
     if resume:
         raise ConfigError("resume: one file is written as a whole; it needs rows_per_file")
+
+
+def galaxies_of(
+    source: str | Path | Dataset, config: str | None, split: str | None
+) -> Dataset | Stream:
+    """What :func:`whole_dataset` gives, or for an address such as ``https://...`` a stream."""
+    if is_address(source):
+        return open_stream(str(source), config, split)
+    return whole_dataset(source, config, split)
 
 
 def whole_dataset(source: str | Path | Dataset, config: str | None, split: str | None) -> Dataset:

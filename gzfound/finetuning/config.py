@@ -53,6 +53,11 @@ class FinetuneConfig(RunConfig):
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 0")
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} must be above 0 and at most 1")
+        if self.streaming and self.on_error == "skip":
+            raise ConfigError(
+                "on_error: skip does not go with streaming where labels are learned: images are met "
+                "too late to leave their labels out"
+            )
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 < self.encoder_scale < float("inf"):

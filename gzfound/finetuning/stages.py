@@ -36,6 +36,7 @@ from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.order import BatchOrder
 from gzfound.training.resident import batches_for
 from gzfound.training.run import PROBE, batch_order
+from gzfound.training.streamed import StreamedImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +60,20 @@ class Tuning:
     accelerator: Accelerator
     folder: Path
     task: Task
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | StreamedImages
     parts: dict[str, Rows]
     model: HeadModel
     record: dict[str, Any]
     ids: Sequence[str]
     groups: Rows | None
 
-    def order(self) -> BatchOrder:
-        """The batches of this process."""
+    def order(self, images: npt.NDArray[np.uint8] | StreamedImages | None = None) -> BatchOrder:
+        """The batches of this process; of images if they are given."""
         config = self.config
         rows = self.parts["train"]
-        return batch_order(rows, config.batch_size, config.seed, self.accelerator, self.groups)
+        return batch_order(
+            rows, config.batch_size, config.seed, self.accelerator, self.groups, images
+        )
 
 
 def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
@@ -125,7 +128,7 @@ def tune_together(tuning: Tuning) -> None:
         group["scale"] *= scale
     groups += parameter_groups(model.head, config.optim.weight_decay)
     arrays = {"images": tuning.images, "targets": tuning.task.targets}
-    order = tuning.order()
+    order = tuning.order(tuning.images)
     augment = Augment(config.views, transform_of(model.encoder), config.seed, views=1)
     train(
         Run(
@@ -157,7 +160,9 @@ def step_on(name: str, task: Task) -> Step:
     return step
 
 
-def validation(tuning: Tuning, inputs: npt.NDArray[Any], folder: Path, keep: bool) -> Validation:
+def validation(
+    tuning: Tuning, inputs: npt.NDArray[Any] | StreamedImages, folder: Path, keep: bool
+) -> Validation:
     """What scores the model after each epoch, and keeps the best weights in a folder."""
     rows, encoder = tuning.parts["validation"], tuning.model.encoder
     weights = folder / "weights"

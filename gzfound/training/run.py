@@ -38,6 +38,8 @@ from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.progress import CheckpointConfig
 from gzfound.training.provenance import revision, versions
+from gzfound.training.streamed import StreamedImages
+from gzfound.training.windows import WindowedOrder
 
 PROBE = "probe"
 """Folder, in that of a fine-tuning run, of the epochs in which only the head learns."""
@@ -94,6 +96,9 @@ class RunConfig:
         data_config: configuration of every dataset, such as ``tiny``.
         split: split to train on.
         labelled: share of its galaxies whose labels are learned, the same ones in every recipe.
+        streaming: read images from where they are as batches need them, and keep none on the disk;
+            data may then be addresses of datasets, such as https://, s3:// or hf://datasets/.
+        stream_window: row groups of the data that are mixed at a time when streaming.
         balance: let every campaign in the data fill the same share of an epoch.
         held_out_campaign: campaign to leave out, its galaxies and its questions.
         image_size: side in pixels at which images are decoded and kept for training.
@@ -119,6 +124,8 @@ class RunConfig:
     data_config: str | None = None
     split: str = "train"
     labelled: float = 1.0
+    streaming: bool = False
+    stream_window: int = 32
     balance: bool = False
     held_out_campaign: str = ""
     image_size: int = 128
@@ -137,7 +144,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "image_size"):
+        for name in ("epochs", "batch_size", "accumulate", "image_size", "stream_window"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
         if self.in_chans is not None and self.in_chans < 1:
@@ -146,6 +153,9 @@ class RunConfig:
             raise ConfigError(f"seed: {self.seed} must be 0 to {2**32 - 1}")
         if not 0 < self.labelled <= 1:
             raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
+        if self.streaming and self.balance:
+            reason = "a small campaign would be read again and again"
+            raise ConfigError(f"balance: True does not go with streaming, where {reason}")
         trackers = [kind.value for kind in LoggerType]
         if self.tracker is not None and self.tracker not in trackers:
             raise ConfigError(f"tracker: {self.tracker!r}; allowed: {', '.join(trackers)}")
@@ -193,11 +203,15 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     return accelerator, folder
 
 
-def errors_file(accelerator: Accelerator, folder: Path) -> Path:
+def errors_file(accelerator: Accelerator, folder: Path, streaming: bool = False) -> Path:
     """Where this process lists images that it leaves out: those of the run, once each.
 
-    Every process meets them, and so does a run that goes on; the list of the main one is kept.
+    Every process meets them, and so does a run that goes on; the list of the main one is kept. When
+    streaming, each process meets its own as they come, and a run that goes on adds to the list.
     """
+    number = accelerator.process_index
+    if streaming:
+        return folder / (f"errors-{number}.jsonl" if number else "errors.jsonl")
     if not accelerator.is_main_process:
         return Path(os.devnull)
     path = folder / "errors.jsonl"
@@ -260,6 +274,7 @@ def batch_order(
     seed: int,
     accelerator: Accelerator,
     groups: npt.NDArray[np.int64] | None = None,
+    images: npt.NDArray[np.uint8] | StreamedImages | None = None,
 ) -> BatchOrder:
     """The batches of this process; a batch is never larger than the data.
 
@@ -269,17 +284,20 @@ def batch_order(
         seed: of the order.
         accelerator: knows the processes, and how many batches make a step of the optimiser.
         groups: a number for each of the rows, to balance.
+        images: of all galaxies; where they are streamed, the order keeps to few row groups.
     """
     galaxies = np.asarray(rows, dtype=np.int64)
     processes = accelerator.num_processes
     together = accelerator.gradient_accumulation_steps
     largest = len(galaxies) // together // processes * processes
-    return BatchOrder(
-        rows=galaxies,
-        batch_size=min(batch_size, largest),
-        seed=seed,
-        process=accelerator.process_index,
-        processes=processes,
-        accumulate=together,
-        groups=groups,
-    )
+    parts: dict[str, Any] = {
+        "rows": galaxies,
+        "batch_size": min(batch_size, largest),
+        "seed": seed,
+        "process": accelerator.process_index,
+        "processes": processes,
+        "accumulate": together,
+    }
+    if isinstance(images, StreamedImages):
+        return WindowedOrder(**parts, pieces=images.pieces()[galaxies], window=images.window)
+    return BatchOrder(**parts, groups=groups)
