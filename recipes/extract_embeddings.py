@@ -58,6 +58,8 @@ class ExtractConfig:
             of processes.
         data_config: configuration of the dataset, such as ``tiny``.
         split: split of the dataset; all of them, one after the other, by default.
+        streaming: read a dataset directory or a hub name from where it is, as addresses always are:
+            nothing is copied to the disk.
         crop: linear fraction of each image to look at, if not that of the weights.
         batch_size: galaxies a forward pass; by default what suits the device and the images.
         threads: threads of each process that decode and, on a CPU, run the encoder; by default
@@ -74,6 +76,7 @@ class ExtractConfig:
     rows_per_file: int | None = None
     data_config: str | None = None
     split: str | None = None
+    streaming: bool = False
     crop: float | None = None
     batch_size: int | None = None
     threads: int | None = None
@@ -95,7 +98,7 @@ def extract(config: ExtractConfig) -> None:
     sharing = local_processes(state.num_processes)
     use_all_cores(sharing)
     with state.main_process_first():
-        dataset = galaxies_of(config.data, config.data_config, config.split)
+        dataset = galaxies_of(config.data, config.data_config, config.split, config.streaming)
     encoder = load_encoder(config.weights, crop=config.crop, fits=config.fits)
     size, width = transform_of(encoder).size, encoder_features(encoder)
     rates = Rates(forward_flops(encoder, size, len(transform_of(encoder).mean)))

@@ -29,8 +29,8 @@ def ordered_map(
     """
     import torch
 
-    # Asked before the pool starts, so that this thread keeps its own number: one that has not run an
-    # operation yet takes the last that any thread has set.
+    # Asked before the pool starts, so that this thread keeps its own number: one that has not run
+    # an operation yet takes the last that any thread has set.
     torch.get_num_threads()
     ahead = max(AHEAD, threads - 1)
     pending: deque[Future[Result]] = deque()

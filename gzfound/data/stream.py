@@ -6,13 +6,12 @@ client that comes with pyarrow, which takes credentials, region and endpoint fro
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gzfound.data.card import matter_in
+from gzfound.data.address import in_a_line, parquet_files
 from gzfound.data.load import checked_ids
 from gzfound.data.table import shorten
 from gzfound.errors import DataError
@@ -34,7 +33,11 @@ THREADS = 8
 """Requests under way at a time; they wait for the network, not for a core."""
 RETRIES = 4
 FOOTERS = 256
-KEPT = 8
+KEPT_BYTES = 2**28
+"""Row groups that were read lately are kept up to this size, and four whatever their size."""
+
+Group = dict[str, list[Any]]
+"""Rows by column: ``image``, a dictionary with ``bytes`` or None, and ``id_str``."""
 
 Result = TypeVar("Result")
 
@@ -61,7 +64,7 @@ class Stream:
         self.files, self.source, self.split, self.paths = files, source, split, list(paths)
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
-        self._pieces: OrderedDict[int, Future[pa.Table]] = OrderedDict()
+        self._pieces: OrderedDict[int, Future[Group]] = OrderedDict()
         self._readers = ThreadPoolExecutor(THREADS, "gzfound-stream")
         found = list(self._readers.map(self._layout, self.paths))
         schema: pa.Schema = self._footer(self.paths[0]).schema.to_arrow_schema()
@@ -72,9 +75,11 @@ class Stream:
                     f"{source}: split '{split}': column '{column}' is missing; found "
                     f"{shorten(schema.names)}"
                 )
-        self.places = [(path, g) for path, rows in zip(paths, found, strict=True) for g in rows]
-        sizes = [rows for each in found for rows in each.values()]
-        self.edges: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        groups = [(path, *group) for path, own in zip(paths, found, strict=True) for group in own]
+        self.places = [(path, number) for path, number, _, _ in groups]
+        self.sizes = [size for *_, size in groups]
+        rows = [0, *(rows for _, _, rows, _ in groups)]
+        self.edges: npt.NDArray[np.int64] = np.cumsum(rows)
 
     def __len__(self) -> int:
         return int(self.edges[-1])
@@ -93,51 +98,47 @@ class Stream:
         try:
             table = pa.concat_tables(tables)
         except pa.ArrowException as error:
-            raise DataError(f"{self.source}: files do not go together ({_line(error)})") from error
+            raise DataError(
+                f"{self.source}: files do not go together ({in_a_line(error)})"
+            ) from error
         return checked_ids(Dataset(table), f"{self.source}: split '{self.split}'")
 
-    def read(self, piece: int) -> pa.Table:
-        """The columns ``image`` and ``id_str`` of a row group."""
-        path, group = self.places[piece]
+    def read(self, piece: int) -> Group:
+        """The images and names of a row group; an image is in it, whatever path it names."""
+        path, number = self.places[piece]
 
         def read() -> pa.Table:
             with self._open(path) as file:
                 found = pq.ParquetFile(file, metadata=self._footer(path), pre_buffer=True)
-                return found.read_row_group(group, columns=list(IMAGES))
+                return found.read_row_group(number, columns=list(IMAGES))
 
-        return self._trying(path, read)
-
-    def rows_of(self, table: pa.Table, piece: int, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Some rows of a row group that was read, by column; an image must be in it, not a path."""
-        part: dict[str, Any] = table.take(pa.array(rows - self.edges[piece])).to_pydict()
-        for image in part["image"]:
+        group: Group = self._trying(path, read).to_pydict()
+        for image in group["image"]:
             if image:
                 image["path"] = None
-        return part
+        return group
 
-    def __getitem__(self, rows: Sequence[int]) -> dict[str, Any]:
+    def pick(self, groups: Mapping[int, Group], rows: npt.NDArray[np.int64]) -> Group:
+        """Some rows, by column, of row groups that were read, by their number."""
+        pieces = self.pieces(rows)
+        places = list(zip(pieces.tolist(), (rows - self.edges[pieces]).tolist(), strict=True))
+        return {name: [groups[piece][name][row] for piece, row in places] for name in IMAGES}
+
+    def __getitem__(self, rows: Sequence[int]) -> Group:
         """Some rows by column; the next row group is read ahead, and the last few are kept."""
         wanted = np.asarray(rows, np.int64)
-        pieces = self.pieces(wanted)
-        found: dict[str, list[Any]] = {name: [None] * len(wanted) for name in IMAGES}
-        asked = {piece: self._asked(piece) for piece in np.unique(pieces).tolist()}
+        asked = {piece: self._asked(piece) for piece in np.unique(self.pieces(wanted)).tolist()}
         if asked and max(asked) + 1 < len(self.places):
             self._asked(max(asked) + 1)
-        for piece, table in asked.items():
-            places = np.flatnonzero(pieces == piece)
-            part = self.rows_of(table.result(), piece, wanted[places])
-            for name, values in found.items():
-                for place, value in zip(places, part[name], strict=True):
-                    values[place] = value
-        return found
+        return self.pick({piece: group.result() for piece, group in asked.items()}, wanted)
 
-    def _asked(self, piece: int) -> Future[pa.Table]:
+    def _asked(self, piece: int) -> Future[Group]:
         """A row group that is being read, or was lately."""
         with self._lock:
             if piece not in self._pieces:
                 self._pieces[piece] = self._readers.submit(self.read, piece)
             self._pieces.move_to_end(piece)
-            while len(self._pieces) > KEPT:
+            while len(self._pieces) > 4 and sum(self.sizes[k] for k in self._pieces) > KEPT_BYTES:
                 self._pieces.popitem(last=False)
             return self._pieces[piece]
 
@@ -156,9 +157,11 @@ class Stream:
 
         return self._trying(path, read)
 
-    def _layout(self, path: str) -> dict[int, int]:
+    def _layout(self, path: str) -> list[tuple[int, int, int]]:
+        """The number, rows and bytes in memory of each row group of a file."""
         footer = self._footer(path)
-        return {g: footer.row_group(g).num_rows for g in range(footer.num_row_groups)}
+        groups = map(footer.row_group, range(footer.num_row_groups))
+        return [(number, each.num_rows, each.total_byte_size) for number, each in enumerate(groups)]
 
     def _footer(self, path: str) -> pq.FileMetaData:
         with self._lock:
@@ -197,100 +200,15 @@ class Stream:
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> DataError:
-        return DataError(f"{self.source}: {path} cannot be read ({_line(error)})")
+        return DataError(f"{self.source}: {path} cannot be read ({in_a_line(error)})")
 
 
 def open_stream(
     source: str | Path, config: str | None = None, split: str | None = "train"
 ) -> Stream:
-    """Find the files of a split.
+    """A stream of one split, or of all of them one after the other if it is None.
 
-    Args:
-        source: a directory in the layout of the hub, a hub name, or an address of such a directory
-            with ``https://``, ``s3://``, ``hf://datasets/`` or whatever fsspec knows. An ``http``
-            server must list its directories and answer requests for ranges.
-        config: one of its card, such as ``tiny``; without, the default.
-        split: name of the split, not a slice; None for all of them, one after the other.
-
-    Raises:
-        DataError: it cannot be reached, or has no such config or split.
+    The arguments and the errors are those of :func:`gzfound.data.address.parquet_files`.
     """
-    name = str(source)
-    if split is not None and not split.isidentifier():
-        raise DataError(f"split {split!r}: streaming takes the name of a split, not a slice")
-    try:
-        files, root = _filesystem(name)
-        card = f"{root}/README.md"
-        text = files.cat_file(card).decode("utf-8", "replace") if files.exists(card) else ""
-        splits = _patterns(matter_in(text), config, split, name)
-        patterns = [pattern for each in splits for pattern in each]
-        found = [sorted({p for at in each for p in files.glob(f"{root}/{at}")}) for each in splits]
-    except DataError:
-        raise
-    except Exception as error:  # whatever the client of the network raises
-        raise DataError(f"{name}: cannot be listed ({_line(error)})") from error
-    paths = [path for each in found for path in each if path.endswith(".parquet")]
-    what = "all" if split is None else split
-    if not paths:
-        raise DataError(f"{name}: no Parquet file of split '{what}' at {', '.join(patterns)}")
-    return Stream(files, name, what, paths)
-
-
-def is_address(source: object) -> bool:
-    """Whether a source is an address such as ``https://...``, which only streaming can read."""
-    return isinstance(source, str) and "://" in source
-
-
-def _filesystem(source: str) -> tuple[AbstractFileSystem, str]:
-    from fsspec.core import url_to_fs
-
-    if source.startswith("s3://"):
-        from fsspec.implementations.arrow import ArrowFSWrapper
-        from pyarrow.fs import S3FileSystem
-
-        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-        endpoint = next(filter(None, map(os.environ.get, names)), None)
-        client = S3FileSystem(endpoint_override=endpoint)
-        return ArrowFSWrapper(client), source.removeprefix("s3://").rstrip("/")
-    local = not is_address(source) and Path(source).expanduser().is_dir()
-    if not local and not is_address(source):
-        if source.count("/") != 1:
-            raise DataError(f"{source}: no such folder, nor a hub name such as owner/name")
-        source = f"hf://datasets/{source}"
-    files, root = url_to_fs(str(Path(source).expanduser().absolute()) if local else source)
-    return files, root.rstrip("/")
-
-
-def _patterns(
-    matter: dict[str, Any], config: str | None, split: str | None, source: str
-) -> list[list[str]]:
-    """Where the card says that the files of each split are, or where they are without one."""
-    listed = matter.get("configs")
-    configs = {
-        str(each.get("config_name", "default")): each.get("data_files")
-        for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, dict)
-    } or {"default": [{"split": split, "path": f"data/{split or '*'}-*"}]}
-    chosen = config or ("default" if "default" in configs else next(iter(configs)))
-    if chosen not in configs:
-        raise DataError(f"{source}: config '{chosen}' not found; it has {', '.join(configs)}")
-    entries = configs[chosen]
-    entries = entries if isinstance(entries, list) else [{"split": "train", "path": entries}]
-    splits: dict[str, list[str]] = {}
-    for entry in entries:
-        if isinstance(entry, dict):
-            path = entry.get("path")
-            paths = [str(each) for each in (path if isinstance(path, list) else [path])]
-            splits.setdefault(str(entry.get("split")), []).extend(paths)
-    if split is not None and split not in splits:
-        raise DataError(f"{source}: split '{split}' not found; it has {', '.join(splits)}")
-    wanted = list(splits.values()) if split is None else [splits[split]]
-    for path in (path for each in wanted for path in each):
-        if path.startswith("/") or ".." in PurePosixPath(path).parts or "://" in path:
-            raise DataError(f"{source}: {path!r} in its README.md is not in this folder")
-    return wanted
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    files, paths = parquet_files(source, config, split)
+    return Stream(files, str(source), split or "all", paths)

@@ -12,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from gzfound.data import FitsConfig, load_dataset
-from gzfound.data.stream import Stream, is_address, open_stream
+from gzfound.data.address import is_address
+from gzfound.data.stream import Stream, open_stream
 from gzfound.embedding.batches import Decode, embed_batches
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
@@ -156,6 +157,7 @@ def extract(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
     fits: FitsConfig | None = None,
+    streaming: bool = False,
 ) -> Extraction:
     """Embed every galaxy of a dataset into Parquet; memory does not grow with their number.
 
@@ -164,6 +166,8 @@ def extract(
         rows_per_file: rows of the data in each file of the directory.
         resume: go on with what a killed run left in the directory, if anything.
         progress: called with the galaxies done and the galaxies in all.
+        streaming: read a dataset directory or a hub name from where it is, as addresses always are:
+            nothing is copied to the disk.
 
     The other arguments, and the errors, are those of :func:`gzfound.embed`.
 
@@ -172,7 +176,7 @@ def extract(
     """
     from gzfound.training.rates import Rates, forward_flops
 
-    dataset = galaxies_of(source, config, split)
+    dataset = galaxies_of(source, config, split, streaming)
     encoder = _encoder(weights, crop, fits)
     rates = Rates()
     how: dict[str, Any] = {
@@ -210,11 +214,19 @@ def refuse_to_resume(resume: bool) -> None:
 
 
 def galaxies_of(
-    source: str | Path | Dataset, config: str | None, split: str | None
+    source: str | Path | Dataset, config: str | None, split: str | None, streaming: bool = False
 ) -> Dataset | Stream:
-    """What :func:`whole_dataset` gives, or for an address such as ``https://...`` a stream."""
-    if is_address(source):
-        return open_stream(str(source), config, split)
+    """What :func:`whole_dataset` gives, or a stream if asked, or for an address.
+
+    Raises:
+        ConfigError: a dataset that is loaded already cannot be streamed.
+    """
+    if not isinstance(source, str | Path):
+        if streaming:
+            raise ConfigError("streaming: the dataset is loaded already; give where it is")
+        return whole_dataset(source, config, split)
+    if streaming or is_address(source):
+        return open_stream(source, config, split)
     return whole_dataset(source, config, split)
 
 

@@ -54,10 +54,8 @@ class FinetuneConfig(RunConfig):
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} must be above 0 and at most 1")
         if self.streaming and self.on_error == "skip":
-            raise ConfigError(
-                "on_error: skip does not go with streaming where labels are learned: images are met "
-                "too late to leave their labels out"
-            )
+            reason = "images are met too late to leave their labels out"
+            raise ConfigError(f"on_error: skip does not go with streaming here, where {reason}")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 < self.encoder_scale < float("inf"):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
 from gzfound.data.skipped import BadInput
-from gzfound.data.stream import is_address, open_stream
+from gzfound.data.stream import open_stream
 from gzfound.data.table import shorten
 from gzfound.data.union import campaigns_in, check_ids, dataset_names, questions_of
 from gzfound.errors import ConfigError, DataError
@@ -115,8 +115,6 @@ def load_galaxies(
     streams = [open_stream(source, config, split) for source in sources] if window else []
     datasets = [stream.labels() for stream in streams]
     if not window:
-        if address := next(filter(is_address, sources), None):
-            raise DataError(f"data: {address} is an address; pass --streaming")
         datasets = [load_dataset(source, config, split, **skipped) for source in sources]
     named = [dataset_names(d, source) for d, source in zip(datasets, sources, strict=True)]
     crops = crop_of_each(crop, sources)

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,11 @@ from gzfound.data.decode import Pixels, check_geometry
 from gzfound.data.ordered import ordered_map
 from gzfound.data.read import decode_part
 from gzfound.data.skipped import BadInput
-from gzfound.data.stream import THREADS, Stream
+from gzfound.data.stream import THREADS, Group, Stream
 from gzfound.errors import DataError, ImageError
 from gzfound.models.precision import usable_cores
 from gzfound.training.batches import ArrayBatches, Batch, Make
 from gzfound.training.order import BatchOrder
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Rows = npt.NDArray[np.int64]
 _TOGETHER = 64
@@ -130,38 +127,39 @@ class StreamedImages:
 
     def _with_pieces(
         self, steps: Sequence[Rows] | Rows, readers: ThreadPoolExecutor
-    ) -> Iterator[tuple[Rows, Rows, dict[int, Future[pa.Table]]]]:
-        """The rows of each step, their pieces, and the row groups that are read for it."""
+    ) -> Iterator[tuple[Rows, dict[int, Future[Group]]]]:
+        """The rows of each step, and the row groups that are read for it."""
         pieces = self.pieces()
         needed = [np.unique(pieces[rows]).tolist() for rows in steps]
         last = {piece: step for step, own in enumerate(needed) for piece in own}
         coming = list(dict.fromkeys(piece for own in needed for piece in own))
         turn = {piece: number for number, piece in enumerate(coming)}
-        reading: dict[int, Future[pa.Table]] = {}
+        reading: dict[int, Future[Group]] = {}
         asked = 0
         for step, rows in enumerate(steps):
             upto = max([turn[piece] + 1 for piece in needed[step]], default=0) + READ_AHEAD
             for piece in coming[asked:upto]:
                 reading[piece] = readers.submit(self._read, piece)
             asked = max(asked, min(upto, len(coming)))
-            yield rows, pieces[rows], {piece: reading[piece] for piece in needed[step]}
+            yield rows, {piece: reading[piece] for piece in needed[step]}
             for piece in needed[step]:
                 if last[piece] == step:
                     del reading[piece]
 
-    def _read(self, piece: int) -> pa.Table:
-        number = self._stream_of(piece)
+    def _read(self, piece: int) -> Group:
+        number = int(np.searchsorted(self._first_pieces(), piece, side="right")) - 1
         return self.streams[number].read(piece - self._first_pieces()[number])
 
-    def _decoded(self, work: tuple[Rows, Rows, dict[int, Future[pa.Table]]]) -> tuple[Pixels, Rows]:
-        rows, pieces, tables = work
+    def _decoded(self, work: tuple[Rows, dict[int, Future[Group]]]) -> tuple[Pixels, Rows]:
+        rows, reading = work
         images = np.empty((len(rows), self.size, self.size, self.bands.channels), np.uint8)
         good = np.zeros(len(rows), bool)
-        for piece, table in tables.items():
-            number = self._stream_of(piece)
-            own = np.flatnonzero(pieces == piece)
-            local = piece - self._first_pieces()[number]
-            part = self.streams[number].rows_of(table.result(), local, self.places[rows[own]])
+        groups = {piece: group.result() for piece, group in reading.items()}
+        for number in np.unique(self.sources[rows]).tolist():
+            own = np.flatnonzero(self.sources[rows] == number)
+            first = self._first_pieces()[number]
+            here = {piece - first: group for piece, group in groups.items()}
+            part = self.streams[number].pick(here, self.places[rows[own]])
             found = decode_part(part, own, self.size, self.crops[number], self.bands)
             images[found.rows] = found.images
             good[found.rows] = True
@@ -193,9 +191,6 @@ class StreamedImages:
     def _first_pieces(self) -> list[int]:
         counts = [len(stream.places) for stream in self.streams]
         return [sum(counts[:number]) for number in range(len(counts))]
-
-    def _stream_of(self, piece: int) -> int:
-        return int(np.searchsorted(self._first_pieces(), piece, side="right")) - 1
 
 
 class StreamedBatches(ArrayBatches):

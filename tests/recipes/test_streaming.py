@@ -1,7 +1,8 @@
-"""Recipes on data that is streamed: shared by processes, from a server, without a copy."""
+"""Recipes on data that is streamed: killed, shared by processes, from a server, without a copy."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from types import ModuleType
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from gzfound import embed, extract
 from gzfound.data import load_dataset
@@ -21,11 +24,30 @@ from gzfound.training.telemetry import read_metrics
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from range_server import RangeServer, serving
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = [
     *("--encoder", "test_resnet", "--views.size", "24", "--image-size", "32", "--epochs", "2"),
     *("--batch-size", "16", "--precision", "no", "--watch", "8", "--supervised-weight", "1"),
     *("--streaming", "--stream-window", "3", "--checkpoint.steps", "1"),
 ]
+
+
+KILLED = """
+import os, signal, sys
+import torch
+sys.path.insert(0, {folder!r})
+import pretrain_simclr as script
+torch.set_num_threads({threads})
+calls, forward = 0, script.HybridLoss.forward
+def killer(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return forward(*args, **kwargs)
+script.HybridLoss.forward = killer
+script.main({arguments!r})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +73,32 @@ def script(recipe: Callable[[str], ModuleType]) -> ModuleType:
 
 def losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(run / "metrics.jsonl", "step")]
+
+
+def test_kill_minus_nine_within_an_epoch_and_resume_from_a_server_give_the_same_bits(
+    script: ModuleType,
+    source: Path,
+    served: tuple[RangeServer, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed in the second of four steps; the rest is read from a server, by more workers."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    script.main([*SMALL, "--data", str(source), "--output", str(whole)])
+    code = KILLED.format(
+        folder=str(RECIPES),
+        threads=torch.get_num_threads(),
+        arguments=[*SMALL, "--data", str(source), "--output", str(killed)],
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert (len(losses(killed)), len(losses(whole))) == (1, 4)
+    monkeypatch.setattr("gzfound.training.streamed.usable_cores", lambda: 5)
+    script.main([*SMALL, "--data", served[1], "--output", str(killed), "--resume"])
+    assert losses(killed) == losses(whole)
+    weights = [load_file(run / "weights" / "model.safetensors") for run in (killed, whole)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_two_processes_learn_what_one_does(

@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from gzfound.data.read import read_images
+from gzfound.data.stream import Group, Stream, open_stream
 from gzfound.errors import ConfigError, DataError, ImageError
 from gzfound.training.batches import ArrayBatches
 from gzfound.training.galaxies import Galaxies, load_galaxies
-from gzfound.training.order import BatchOrder
 from gzfound.training.resident import batches_for
 from gzfound.training.run import RunConfig
 from gzfound.training.streamed import StreamedBatches, StreamedImages
 from gzfound.training.windows import WindowedOrder
 
 CPU = torch.device("cpu")
-PIECES = np.arange(10_000) // 100
 
 
 def in_pieces(source: Path, target: Path, rows: int, broken: tuple[int, ...] = ()) -> Path:
@@ -47,6 +47,21 @@ def pieces(simulated_galaxies: Path, tmp_path_factory: pytest.TempPathFactory) -
     return in_pieces(simulated_galaxies, tmp_path_factory.mktemp("pieces") / "galaxies", 4)
 
 
+@pytest.fixture(scope="module")
+def many_pieces(pieces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """480 galaxies in 120 row groups: 40 of the others, again and again under other names."""
+    table = pa.concat_tables([pq.read_table(p) for p in sorted(pieces.glob("data/*"))])[:40]
+    place, field = table.column_names.index("id_str"), table.schema.field("id_str")
+    copies = [
+        table.set_column(place, field, pa.array([f"g{copy}-{row}" for row in range(40)]))
+        for copy in range(12)
+    ]
+    target = tmp_path_factory.mktemp("many") / "data" / "train-0.parquet"
+    target.parent.mkdir()
+    pq.write_table(pa.concat_tables(copies), target, row_group_size=4)
+    return target.parents[1]
+
+
 def load(source: Path | str, window: int, **more: object) -> Galaxies:
     options = {"config": None, "split": "train", "size": 32, "crop": 1.0, "window": window}
     return load_galaxies([str(source)], **(options | more))  # type: ignore[arg-type]
@@ -57,58 +72,6 @@ def order(galaxies: Galaxies, window: int = 3, size: int = 8, **more: int) -> Wi
     rows = np.arange(len(galaxies))
     own = galaxies.images.pieces()
     return WindowedOrder(rows, size, seed=5, pieces=own, window=window, **more)
-
-
-def test_an_epoch_has_each_galaxy_once_and_epochs_differ() -> None:
-    rows = np.arange(5_000, 15_000)
-    epochs = [WindowedOrder(rows, 100, seed=1, pieces=PIECES, window=8).epoch(k) for k in (0, 1)]
-    for epoch in epochs:
-        np.testing.assert_array_equal(np.sort(epoch.ravel()), rows)
-    assert (epochs[0] != epochs[1]).mean() > 0.99
-    again = WindowedOrder(rows, 100, seed=1, pieces=PIECES, window=8).epoch(0)
-    np.testing.assert_array_equal(epochs[0], again)
-    other = WindowedOrder(rows, 100, seed=2, pieces=PIECES, window=8).epoch(0)
-    assert (epochs[0] != other).mean() > 0.99
-
-
-def test_processes_divide_the_batches_and_the_pieces() -> None:
-    rows = np.arange(10_000)
-    whole = WindowedOrder(rows, 96, seed=3, pieces=PIECES, window=16).epoch(2)
-    parts = [WindowedOrder(rows, 96, 3, k, 4, pieces=PIECES, window=16).epoch(2) for k in range(4)]
-    np.testing.assert_array_equal(whole, np.concatenate(parts, axis=1))
-    read = [len(np.unique(PIECES[part[40:60]])) for part in parts]
-    assert max(read) < 0.6 * len(np.unique(PIECES[whole[40:60]]))
-
-
-def test_a_batch_needs_few_pieces_and_they_are_let_go() -> None:
-    steps = WindowedOrder(np.arange(10_000), 100, seed=0, pieces=PIECES, window=8).epoch(0)
-    held = PIECES[steps]
-    first = {p: np.flatnonzero((held == p).any(1)).min() for p in range(100)}
-    last = {p: np.flatnonzero((held == p).any(1)).max() for p in range(100)}
-    alive = [sum(first[p] <= k <= last[p] for p in range(100)) for k in range(len(steps))]
-    assert max(alive) <= 1.5 * 8 + 2
-    assert np.mean(alive) <= 8 + 2
-
-
-def test_the_stream_is_shuffled() -> None:
-    """Place in the stream says nothing of place in the data, nor does one galaxy of the next."""
-    steps = WindowedOrder(np.arange(10_000), 100, seed=0, pieces=PIECES, window=32).epoch(0)
-    ranks = np.corrcoef(np.arange(10_000), steps.ravel())[0, 1]
-    assert abs(ranks) < 0.1
-    full = BatchOrder(np.arange(10_000), 100, seed=0).epoch(0)
-    means, plain = steps.mean(axis=1), full.mean(axis=1)
-    in_file_order = np.arange(10_000).reshape(100, 100).mean(axis=1)
-    assert means.std() < 3 * plain.std() < 0.4 * in_file_order.std()
-    together = np.mean([len(np.unique(PIECES[step])) for step in steps])
-    assert together > 28  # of a window of 32; 100 draws of 100 pieces have 63
-
-
-def test_as_many_pieces_as_the_window_are_shuffled_whole() -> None:
-    own = np.arange(600) // 100
-    steps = WindowedOrder(np.arange(600), 60, seed=0, pieces=own, window=6).epoch(0)
-    assert all(len(np.unique(own[step])) == 6 for step in steps)
-    with pytest.raises(ConfigError, match="stream_window"):
-        WindowedOrder(np.arange(600), 60, seed=0, pieces=own, window=0)
 
 
 def test_the_batches_are_those_of_decoded_images(pieces: Path) -> None:
@@ -127,6 +90,76 @@ def test_the_batches_are_those_of_decoded_images(pieces: Path) -> None:
         for ours, theirs in pairs:
             assert ours.keys() == theirs.keys()
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_batches_have_the_same_bits_for_any_workers_and_processes(
+    pieces: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    galaxies = load(pieces, 3)
+    arrays = {"images": galaxies.images, "votes": galaxies.votes}
+    expected = list(batches_for(arrays, order(galaxies), CPU).epoch(1))
+    for threads in (1, 2, 5):
+        monkeypatch.setattr("gzfound.training.streamed.usable_cores", lambda count=threads: count)
+        shared = [order(galaxies, process=k, processes=processes) for k in range(processes)]
+        parts = [list(batches_for(arrays, each, CPU).epoch(1)) for each in shared]
+        for whole, *own in zip(expected, *parts, strict=True):
+            for name, values in whole.items():
+                assert torch.equal(values, torch.cat([part[name] for part in own]))
+
+
+class Held:
+    """A row group that is counted while it is held."""
+
+    alive = 0
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        Held.alive += 1
+
+    def __getitem__(self, name: str) -> list[object]:
+        return self.group[name]
+
+    def __del__(self) -> None:
+        Held.alive -= 1
+
+
+def counting(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the row groups of a stream counted while they are held."""
+    real = stream.read
+    monkeypatch.setattr(Held, "alive", 0)
+    monkeypatch.setattr(stream, "read", lambda piece: Held(real(piece)))
+
+
+def test_a_run_holds_no_more_row_groups_than_are_mixed(
+    many_pieces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six are mixed (nine near the ends), four read ahead, and those of five batches of 8."""
+    galaxies = load(many_pieces, 6)
+    assert isinstance(galaxies.images, StreamedImages)
+    (stream,) = galaxies.images.streams
+    counting(stream, monkeypatch)
+    monkeypatch.setattr("gzfound.training.streamed.usable_cores", lambda: 2)
+    plan = order(galaxies, window=6)
+    held = []
+    for _ in batches_for({"images": galaxies.images}, plan, CPU).epoch(0):
+        held.append(Held.alive)
+    assert len(stream.places) == 120
+    assert 6 <= max(held) <= 9 + 4 + 5 * 2
+    assert Held.alive <= 1
+
+
+def test_an_extraction_holds_the_last_few_row_groups(
+    many_pieces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = open_stream(many_pieces)
+    counting(stream, monkeypatch)
+    monkeypatch.setattr("gzfound.data.stream.KEPT_BYTES", 0)
+    held = []
+    for _ in read_images(stream, 32, batch_size=8, threads=2):
+        held.append(Held.alive)
+    assert len(held) == 60
+    assert 3 <= max(held) <= 4 + 4 * 2
 
 
 def test_a_run_that_goes_on_reads_only_what_is_left(
@@ -225,5 +258,5 @@ def test_balance_and_streaming_do_not_go_together() -> None:
 
 
 def test_an_address_needs_streaming() -> None:
-    with pytest.raises(DataError, match="pass --streaming"):
+    with pytest.raises(DataError, match="which only streams: pass --streaming"):
         load("https://example.org/galaxies", 0)
