@@ -4,7 +4,7 @@
     python benchmarks/streaming.py    # prints the ratio, writes results/streaming.json
 
 Both live in the same process, each with a model of its own, and take turns epoch by epoch, so
-whatever else the machine does slows both alike. The first epoch of each warms it and does not count.
+whatever else the machine does slows both alike. The first epoch of each warms it, uncounted.
 An epoch is timed from the first batch asked for to the last step taken.
 """
 

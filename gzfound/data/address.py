@@ -50,9 +50,8 @@ def parquet_files(
     paths = [path for each in found for path in each if path.endswith(".parquet")]
     if not paths:
         what = f"split '{split}'" if split else "any split"
-        raise DataError(
-            f"{name}: no Parquet file of {what} at {', '.join(patterns)}; only Parquet streams"
-        )
+        where = ", ".join(patterns) or "any path that its README.md names"
+        raise DataError(f"{name}: no Parquet file of {what} at {where}; only Parquet streams")
     return files, paths
 
 
@@ -101,7 +100,7 @@ def _patterns(
     for entry in entries:
         if isinstance(entry, dict):
             path = entry.get("path")
-            paths = [str(each) for each in (path if isinstance(path, list) else [path])]
+            paths = [str(each) for each in (path if isinstance(path, list) else [path]) if each]
             splits.setdefault(str(entry.get("split")), []).extend(paths)
     if split is not None and split not in splits:
         raise DataError(f"{source}: split '{split}' not found; it has {', '.join(splits)}")

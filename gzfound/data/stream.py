@@ -61,20 +61,14 @@ class Stream:
     def __init__(
         self, files: AbstractFileSystem, source: str, split: str, paths: Sequence[str]
     ) -> None:
-        self.files, self.source, self.split, self.paths = files, source, split, list(paths)
+        self.files, self.source, self.paths = files, source, list(paths)
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[int, Future[Group]] = OrderedDict()
         self._readers = ThreadPoolExecutor(THREADS, "gzfound-stream")
+        self.where = f"{source}: split '{split}'"
         found = list(self._readers.map(self._layout, self.paths))
-        schema: pa.Schema = self._footer(self.paths[0]).schema.to_arrow_schema()
-        self.column_names: list[str] = schema.names
-        for column in IMAGES:
-            if column not in schema.names:
-                raise DataError(
-                    f"{source}: split '{split}': column '{column}' is missing; found "
-                    f"{shorten(schema.names)}"
-                )
+        self.column_names = self._columns_of(self.paths[0])
         groups = [(path, *group) for path, own in zip(paths, found, strict=True) for group in own]
         self.places = [(path, number) for path, number, _, _ in groups]
         self.sizes = [size for *_, size in groups]
@@ -96,12 +90,11 @@ class Stream:
         columns = [name for name in self.column_names if name != "image"]
         tables = list(self._readers.map(lambda path: self._columns(path, columns), self.paths))
         try:
-            table = pa.concat_tables(tables)
-        except pa.ArrowException as error:
-            raise DataError(
-                f"{self.source}: files do not go together ({in_a_line(error)})"
-            ) from error
-        return checked_ids(Dataset(table), f"{self.source}: split '{self.split}'")
+            labels = Dataset(pa.concat_tables(tables))
+        except Exception as error:  # whatever datasets raises of a schema it does not like
+            reason = in_a_line(error)
+            raise DataError(f"{self.where}: its files do not go together ({reason})") from error
+        return checked_ids(labels, self.where)
 
     def read(self, piece: int) -> Group:
         """The images and names of a row group; an image is in it, whatever path it names."""
@@ -113,6 +106,8 @@ class Stream:
                 return found.read_row_group(number, columns=list(IMAGES))
 
         group: Group = self._trying(path, read).to_pydict()
+        if None in group["id_str"]:
+            raise DataError(f"{self.where}: column 'id_str' is empty in a row of {path}")
         for image in group["image"]:
             if image:
                 image["path"] = None
@@ -156,6 +151,23 @@ class Stream:
                 return found.read(columns=columns)
 
         return self._trying(path, read)
+
+    def _columns_of(self, path: str) -> list[str]:
+        """The names of the columns of a file, which holds images and their names."""
+        try:
+            schema: pa.Schema = self._footer(path).schema.to_arrow_schema()
+            names = list(schema.names)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise self._unreadable(path, error) from error
+        for column in IMAGES:
+            if column not in names:
+                raise DataError(
+                    f"{self.where}: column '{column}' is missing; found {shorten(names)}"
+                )
+        kind = schema.field("image").type
+        if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+            raise DataError(f"{self.where}: column 'image' must hold images; it holds {kind}")
+        return names
 
     def _layout(self, path: str) -> list[tuple[int, int, int]]:
         """The number, rows and bytes in memory of each row group of a file."""
