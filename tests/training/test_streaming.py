@@ -234,12 +234,14 @@ def test_a_batch_without_any_image_ends_the_run(simulated_galaxies: Path, tmp_pa
         galaxies.images[np.arange(8)]
 
 
-def test_two_datasets_and_a_held_out_campaign(pieces: Path, simulated_galaxies: Path) -> None:
+def test_two_datasets_and_a_held_out_campaign(
+    pieces: Path, many_pieces: Path, simulated_galaxies: Path
+) -> None:
     one = load(pieces, 3)
     with pytest.raises(ConfigError, match="leaves no galaxies"):
         load(pieces, 3, held_out_campaign=one.campaigns[0])
     options = {"config": None, "size": 32, "bands": one.images.bands}  # type: ignore[union-attr]
-    sources = [str(pieces), str(simulated_galaxies)]
+    sources = [str(pieces), str(many_pieces)]
     both = {
         window: load_galaxies(sources, split="train", crop=(1.0, 0.5), window=window, **options)  # type: ignore[arg-type]
         for window in (0, 3)
@@ -250,6 +252,10 @@ def test_two_datasets_and_a_held_out_campaign(pieces: Path, simulated_galaxies: 
     assert isinstance(both[3].images, StreamedImages)
     own = both[3].images.pieces()
     assert own[len(one) - 1] < own[len(one)]
+    with pytest.raises(DataError, match=r"id_str .* is in .*pieces.* and in .*simulated"):
+        load_galaxies(
+            [sources[0], str(simulated_galaxies)], split="train", crop=1.0, window=3, **options
+        )  # type: ignore[arg-type]
 
 
 def test_balance_and_streaming_do_not_go_together() -> None:
