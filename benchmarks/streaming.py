@@ -131,14 +131,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             found[name].append(both[name].epoch(number))
     counted = {name: values[1:] for name, values in found.items()}
     galaxies = both["streamed"].order.steps * config.batch_size
-    pairs = zip(counted["cached"], counted["streamed"], strict=True)
+    pairs = list(zip(counted["cached"], counted["streamed"], strict=True))
     ratio = spread([cached["seconds"] / streamed["seconds"] for cached, streamed in pairs])
+    work = spread([two["processor_seconds"] / one["processor_seconds"] for one, two in pairs])
     result = {
         "configuration": {**asdict(config), "output": Path(config.output).name},
         "galaxies": galaxies,
         "precision": precision,
         "load_average": {"before": before, "after": os.getloadavg()},
         "streamed_over_cached": ratio,
+        "processor_time_over_cached": work,
         "galaxies_per_second": {
             name: spread([galaxies / value["seconds"] for value in values])
             for name, values in counted.items()
@@ -148,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_results(config.output, result)
     ends = f"{ratio['least']:.3f} to {ratio['greatest']:.3f}"
     print(f"streamed over cached: {ratio['median']:.3f} ({ends})")
+    print(f"processor time: {work['median']:.3f} times that of cached")
 
 
 if __name__ == "__main__":

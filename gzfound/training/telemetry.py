@@ -18,7 +18,8 @@ from gzfound.files import one_line_if_full, write_text
 WAITS = 0.05
 REMEDY = (
     "went by waiting for data: put GZFOUND_CACHE on a faster disk, lower image_size so that the "
-    "images fit in memory, or give each process more cores"
+    "images fit in memory, or give each process more cores; where data are streamed, the last alone "
+    "helps, or a faster source"
 )
 
 
