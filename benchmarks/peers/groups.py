@@ -212,15 +212,26 @@ GROUPS: dict[str, Group] = {
     ),
     "processes": Group(
         {
-            f"{work}, {count}": Entry(
-                "our_processes.py", {**SIMCLR, "work": work, "processes": count}
+            name: Entry(
+                "our_processes.py", {**SIMCLR, "work": work, "processes": count, "more": more}
             )
-            for work in ("extraction", "pretraining")
-            for count in (1, 2)
+            for name, work, count, more in (
+                ("extraction, 1", "extraction", 1, []),
+                ("extraction, 2", "extraction", 2, []),
+                ("pretraining, 1", "pretraining", 1, []),
+                ("pretraining, 2", "pretraining", 2, []),
+                ("pretraining, 2 apart", "pretraining", 2, ["--no-sync-batch-norm"]),
+            )
         },
         (
             Row("extraction, two processes over one", "extraction, 2", "extraction, 1", 0.95),
             Row("pretraining, two processes over one", "pretraining, 2", "pretraining, 1", 0.95),
+            Row(
+                "the same, each with batch norm of its own",
+                "pretraining, 2 apart",
+                "pretraining, 1",
+                0.95,
+            ),
         ),
         images=1024,
         quick_images=256,

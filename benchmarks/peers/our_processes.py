@@ -75,6 +75,7 @@ def pretraining(told: dict[str, Any], views: int) -> dict[str, float]:
         options = ["--data", str(data), "--output", f"{folder}/run", "--encoder", told["encoder"]]
         options += ["--views.size", str(told["size"]), "--image-size", str(told["size"])]
         options += ["--epochs", "1", "--batch-size", str(batch), "--watch", "32"]
+        options += told["more"]
         launch(told["processes"], "pretrain_simclr.py", options)
         steps = read_metrics(Path(folder) / "run" / "metrics.jsonl", "step")
         held = read_config(Path(folder) / "run" / "weights")["gzfound"]["processes"]
