@@ -92,10 +92,10 @@ class Contender:
         self.accelerator = accelerator
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
         self.step = build_step(options, None)
-        rows, images = range(len(galaxies)), galaxies.images
-        self.order = batch_order(rows, config.batch_size, 0, accelerator, images=images)
+        self.order = batch_order(range(len(galaxies)), config.batch_size, 0, accelerator)
         augment = Augment(views, transform, 0, views=2)
-        self.batches = batches_for({"images": images}, self.order, accelerator.device, augment)
+        arrays = {"images": galaxies.images}
+        self.batches = batches_for(arrays, self.order, accelerator.device, augment)
 
     def epoch(self, number: int) -> dict[str, float]:
         """Seconds, processor seconds, and seconds of waiting for batches of an epoch."""

@@ -196,12 +196,7 @@ def pretrain(config: PretrainConfig) -> None:
     augment = Augment(config.views, transform, config.seed, views=2)
     groups = campaign_numbers(galaxies) if config.balance else None
     order = batch_order(
-        np.arange(len(galaxies)),
-        config.batch_size,
-        config.seed,
-        accelerator,
-        groups,
-        galaxies.images,
+        np.arange(len(galaxies)), config.batch_size, config.seed, accelerator, groups
     )
     trained = train(
         Run(

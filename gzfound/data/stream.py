@@ -68,7 +68,8 @@ class Stream:
         self._readers = ThreadPoolExecutor(THREADS, "gzfound-stream")
         self.where = f"{source}: split '{split}'"
         found = list(self._readers.map(self._layout, self.paths))
-        self.column_names = self._columns_of(self.paths[0])
+        names = [self._columns_of(path) for path in self.paths]
+        self.column_names = names[0]
         groups = [(path, *group) for path, own in zip(paths, found, strict=True) for group in own]
         self.places = [(path, number) for path, number, _, _ in groups]
         self.sizes = [size for *_, size in groups]
@@ -160,9 +161,10 @@ class Stream:
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise self._unreadable(path, error) from error
         for column in IMAGES:
-            if column not in names:
+            if names.count(column) != 1:
+                what = "there twice" if column in names else "missing"
                 raise DataError(
-                    f"{self.where}: column '{column}' is missing; found {shorten(names)}"
+                    f"{self.where}: column '{column}' is {what}; found {shorten(names)}"
                 )
         kind = schema.field("image").type
         if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
@@ -208,7 +210,7 @@ class Stream:
                 time.sleep(wait)
         try:
             return read()
-        except Exception as error:
+        except Exception as error:  # the same
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> DataError:

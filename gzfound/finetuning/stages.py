@@ -67,13 +67,11 @@ class Tuning:
     ids: Sequence[str]
     groups: Rows | None
 
-    def order(self, images: npt.NDArray[np.uint8] | StreamedImages | None = None) -> BatchOrder:
-        """The batches of this process; of images if they are given."""
+    def order(self) -> BatchOrder:
+        """The batches of this process."""
         config = self.config
         rows = self.parts["train"]
-        return batch_order(
-            rows, config.batch_size, config.seed, self.accelerator, self.groups, images
-        )
+        return batch_order(rows, config.batch_size, config.seed, self.accelerator, self.groups)
 
 
 def tune_head(tuning: Tuning, folder: Path, epochs: int) -> None:
@@ -128,7 +126,7 @@ def tune_together(tuning: Tuning) -> None:
         group["scale"] *= scale
     groups += parameter_groups(model.head, config.optim.weight_decay)
     arrays = {"images": tuning.images, "targets": tuning.task.targets}
-    order = tuning.order(tuning.images)
+    order = tuning.order()
     augment = Augment(config.views, transform_of(model.encoder), config.seed, views=1)
     train(
         Run(

@@ -13,6 +13,7 @@ from torch import Tensor
 from gzfound.training.batches import ArrayBatches, Batch, Batches, Make
 from gzfound.training.order import BatchOrder
 from gzfound.training.streamed import StreamedBatches, StreamedImages
+from gzfound.training.windows import WindowedOrder
 
 SHARE_OF_FREE_MEMORY = 0.5
 """Arrays go to the device whole if they take no more of its free memory than this."""
@@ -62,12 +63,13 @@ def batches_for(
 ) -> Batches:
     """Batches of arrays: from the device's memory where they fit, from the CPU's otherwise.
 
-    If ``images`` are streamed, from where they are.
+    If ``images`` are streamed, from where they are, in an order that keeps to few row groups.
     """
     images = arrays.get("images")
     held = {k: array for k, array in arrays.items() if not isinstance(array, StreamedImages)}
     if isinstance(images, StreamedImages):
-        return StreamedBatches(images, held, order, device, make)
+        windowed = WindowedOrder.of(order, images.pieces(), images.window)
+        return StreamedBatches(images, held, windowed, device, make)
     if fits(sum(array.nbytes for array in held.values()), device):
         return ResidentBatches(held, order, device, make)
     return ArrayBatches(held, order, device, make)

@@ -38,8 +38,6 @@ from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.progress import CheckpointConfig
 from gzfound.training.provenance import revision, versions
-from gzfound.training.streamed import StreamedImages
-from gzfound.training.windows import WindowedOrder
 
 PROBE = "probe"
 """Folder, in that of a fine-tuning run, of the epochs in which only the head learns."""
@@ -209,8 +207,8 @@ def errors_file(accelerator: Accelerator, folder: Path, streaming: bool = False)
     Every process meets them, and so does a run that goes on; the list of the main one is kept. When
     streaming, each process meets its own as they come, and a run that goes on adds to the list.
     """
-    number = accelerator.process_index
     if streaming:
+        number = accelerator.process_index
         return folder / (f"errors-{number}.jsonl" if number else "errors.jsonl")
     if not accelerator.is_main_process:
         return Path(os.devnull)
@@ -274,7 +272,6 @@ def batch_order(
     seed: int,
     accelerator: Accelerator,
     groups: npt.NDArray[np.int64] | None = None,
-    images: npt.NDArray[np.uint8] | StreamedImages | None = None,
 ) -> BatchOrder:
     """The batches of this process; a batch is never larger than the data.
 
@@ -284,20 +281,17 @@ def batch_order(
         seed: of the order.
         accelerator: knows the processes, and how many batches make a step of the optimiser.
         groups: a number for each of the rows, to balance.
-        images: of all galaxies; where they are streamed, the order keeps to few row groups.
     """
     galaxies = np.asarray(rows, dtype=np.int64)
     processes = accelerator.num_processes
     together = accelerator.gradient_accumulation_steps
     largest = len(galaxies) // together // processes * processes
-    parts: dict[str, Any] = {
-        "rows": galaxies,
-        "batch_size": min(batch_size, largest),
-        "seed": seed,
-        "process": accelerator.process_index,
-        "processes": processes,
-        "accumulate": together,
-    }
-    if isinstance(images, StreamedImages):
-        return WindowedOrder(**parts, pieces=images.pieces()[galaxies], window=images.window)
-    return BatchOrder(**parts, groups=groups)
+    return BatchOrder(
+        rows=galaxies,
+        batch_size=min(batch_size, largest),
+        seed=seed,
+        process=accelerator.process_index,
+        processes=processes,
+        accumulate=together,
+        groups=groups,
+    )

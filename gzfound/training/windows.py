@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,18 @@ class WindowedOrder(BatchOrder):
         super().__post_init__()
         if self.window < 1:
             raise ConfigError(f"stream_window: {self.window} must be at least 1")
+
+    @classmethod
+    def of(cls, order: BatchOrder, pieces: npt.NDArray[np.int64], window: int) -> WindowedOrder:
+        """Batches of the galaxies of another order, by as many processes.
+
+        Args:
+            order: not of balanced groups.
+            pieces: the number of the piece of each galaxy of the data.
+            window: pieces that are mixed.
+        """
+        given = {each.name: getattr(order, each.name) for each in fields(BatchOrder)}
+        return cls(**given, pieces=pieces[order.rows], window=window)
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         names, own = np.unique(self.pieces, return_inverse=True)

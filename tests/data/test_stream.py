@@ -129,6 +129,9 @@ def test_a_column_that_is_missing_is_named(tmp_path: Path, simulated_galaxies: P
     pq.write_table(table.drop_columns(["image"]), tmp_path / "data" / "train-0.parquet")
     with pytest.raises(DataError, match="column 'image' is missing"):
         open_stream(tmp_path)
+    pq.write_table(table, tmp_path / "data" / "train-00.parquet")  # the first file is whole
+    with pytest.raises(DataError, match="column 'image' is missing"):
+        open_stream(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +143,11 @@ def s3_server() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], **quiet)  # type: ignore[call-overload]
+    server = subprocess.Popen(
+        [command, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(300):
             with socket.socket() as probe:

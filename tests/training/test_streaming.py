@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from gzfound.data.stream import Group, Stream, open_stream
 from gzfound.errors import ConfigError, DataError, ImageError
 from gzfound.training.batches import ArrayBatches
 from gzfound.training.galaxies import Galaxies, load_galaxies
+from gzfound.training.order import BatchOrder
 from gzfound.training.resident import batches_for
 from gzfound.training.run import RunConfig
 from gzfound.training.streamed import StreamedBatches, StreamedImages
@@ -63,15 +65,16 @@ def many_pieces(pieces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(source: Path | str, window: int, **more: object) -> Galaxies:
-    options = {"config": None, "split": "train", "size": 32, "crop": 1.0, "window": window}
-    return load_galaxies([str(source)], **(options | more))  # type: ignore[arg-type]
+    options: Any = {"config": None, "split": "train", "size": 32, "crop": 1.0, "window": window}
+    return load_galaxies([str(source)], **(options | more))
 
 
-def order(galaxies: Galaxies, window: int = 3, size: int = 8, **more: int) -> WindowedOrder:
-    assert isinstance(galaxies.images, StreamedImages)
-    rows = np.arange(len(galaxies))
-    own = galaxies.images.pieces()
-    return WindowedOrder(rows, size, seed=5, pieces=own, window=window, **more)
+def order(galaxies: Galaxies, size: int = 8, **more: int) -> BatchOrder:
+    """Batches of all galaxies, in the order that streaming makes of them."""
+    images = galaxies.images
+    assert isinstance(images, StreamedImages)
+    plain = BatchOrder(np.arange(len(galaxies)), size, seed=5, **more)
+    return WindowedOrder.of(plain, images.pieces(), images.window)
 
 
 def test_the_batches_are_those_of_decoded_images(pieces: Path) -> None:
@@ -140,7 +143,7 @@ def test_a_run_holds_no_more_row_groups_than_are_mixed(
     (stream,) = galaxies.images.streams
     counting(stream, monkeypatch)
     monkeypatch.setattr("gzfound.training.streamed.usable_cores", lambda: 2)
-    plan = order(galaxies, window=6)
+    plan = order(galaxies)
     held = []
     for _ in batches_for({"images": galaxies.images}, plan, CPU).epoch(0):
         held.append(Held.alive)
@@ -171,7 +174,7 @@ def test_a_run_that_goes_on_reads_only_what_is_left(
     read: list[int] = []
     real = stream.read
     monkeypatch.setattr(stream, "read", lambda piece: read.append(piece) or real(piece))
-    plan = order(galaxies, window=2)
+    plan = order(galaxies)
     batches = StreamedBatches(galaxies.images, {}, plan, CPU)
     assert len(list(batches.epoch(0, plan.steps - 1))) == 1
     own = galaxies.images.pieces()
@@ -190,7 +193,7 @@ def test_threads_keep_their_number(pieces: Path) -> None:
         batches = StreamedBatches(galaxies.images, {}, order(galaxies), CPU).epoch(0)
         next(batches)
         assert torch.get_num_threads() == 2
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -240,10 +243,10 @@ def test_two_datasets_and_a_held_out_campaign(
     one = load(pieces, 3)
     with pytest.raises(ConfigError, match="leaves no galaxies"):
         load(pieces, 3, held_out_campaign=one.campaigns[0])
-    options = {"config": None, "size": 32, "bands": one.images.bands}  # type: ignore[union-attr]
+    options: Any = {"config": None, "size": 32, "split": "train"}
     sources = [str(pieces), str(many_pieces)]
     both = {
-        window: load_galaxies(sources, split="train", crop=(1.0, 0.5), window=window, **options)  # type: ignore[arg-type]
+        window: load_galaxies(sources, crop=(1.0, 0.5), window=window, **options)
         for window in (0, 3)
     }
     assert both[3].ids == both[0].ids
@@ -253,9 +256,7 @@ def test_two_datasets_and_a_held_out_campaign(
     own = both[3].images.pieces()
     assert own[len(one) - 1] < own[len(one)]
     with pytest.raises(DataError, match=r"id_str .* is in .*pieces.* and in .*simulated"):
-        load_galaxies(
-            [sources[0], str(simulated_galaxies)], split="train", crop=1.0, window=3, **options
-        )  # type: ignore[arg-type]
+        load_galaxies([sources[0], str(simulated_galaxies)], crop=1.0, window=3, **options)
 
 
 def test_balance_and_streaming_do_not_go_together() -> None:
