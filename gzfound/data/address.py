@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def parquet_files(
         raise
     except Exception as error:  # whatever the client of the network raises
         raise DataError(f"{name}: cannot be listed ({in_a_line(error)})") from error
-    paths = [path for each in found for path in each if path.endswith(".parquet")]
+    paths = [p for p in dict.fromkeys(chain.from_iterable(found)) if p.endswith(".parquet")]
     if not paths:
         what = f"split '{split}'" if split else "any split"
         where = ", ".join(patterns) or "any path that its README.md names"
@@ -86,11 +87,12 @@ def _patterns(
 ) -> list[list[str]]:
     """Where the card says that the files of each split are, or where they are without one."""
     listed = matter.get("configs")
+    names = ("train", "validation", "test", "*") if split is None else (split,)
     configs = {
         str(each.get("config_name", "default")): each.get("data_files")
         for each in (listed if isinstance(listed, list) else ())
         if isinstance(each, dict)
-    } or {"default": [{"split": split, "path": f"data/{split or '*'}-*"}]}
+    } or {"default": [{"split": each, "path": f"data/{each}-*"} for each in names]}
     chosen = config or ("default" if "default" in configs else next(iter(configs)))
     if chosen not in configs:
         raise DataError(f"{source}: config '{chosen}' not found; it has {', '.join(configs)}")

@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 
 from gzfound import embed, extract
 from gzfound.data import load_dataset
-from gzfound.errors import ConfigError
+from gzfound.data.stream import open_stream
+from gzfound.errors import ConfigError, DataError
+from gzfound.evaluation.sample import DataConfig, load_sample
 from gzfound.finetuning import FinetuneConfig
 from gzfound.training.telemetry import read_metrics
 
@@ -159,6 +161,42 @@ def test_fine_tuning_streams(
 def test_fine_tuning_does_not_let_others_stand_in() -> None:
     with pytest.raises(ConfigError, match="on_error: skip does not go with streaming"):
         FinetuneConfig(streaming=True, on_error="skip")
+
+
+def test_a_column_is_learned_from_a_server(
+    recipe: Callable[[str], ModuleType],
+    served: tuple[RangeServer, str],
+    encoder_weights: Path,
+    tmp_path: Path,
+) -> None:
+    options = [
+        *("--views.size", "24", "--image-size", "32", "--epochs", "1", "--batch-size", "16"),
+        *("--precision", "no", "--weights", str(encoder_weights), "--tune", "head"),
+    ]
+    stream = ["--streaming", "--data", served[1], "--output", str(tmp_path / "run")]
+    recipe("finetune_regressor").main([*options, *stream, "--target", "dec"])
+    found = pq.read_table(tmp_path / "run" / "predictions.parquet")["id_str"].to_pylist()
+    assert found == open_stream(served[1], split="test").labels()["id_str"][:]
+
+
+def test_a_directory_is_embedded_without_a_copy(
+    source: Path, encoder_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gzfound.embedding.calls.load_dataset", None)
+    done = extract(source, encoder_weights, tmp_path / "e.parquet", streaming=True, device="cpu")
+    monkeypatch.undo()
+    expected = embed(source, encoder_weights, device="cpu")
+    found = pq.read_table(tmp_path / "e.parquet")
+    assert done.galaxies == len(expected.ids)
+    assert found["id_str"].to_pylist() == expected.ids
+    np.testing.assert_array_equal(np.stack(found["embedding"].to_pylist()), expected.vectors)
+    with pytest.raises(ConfigError, match="loaded already"):
+        extract(load_dataset(source, split="train"), encoder_weights, streaming=True)
+
+
+def test_probes_refuse_an_address_in_a_line() -> None:
+    with pytest.raises(DataError, match="probes need a copy on the disk"):
+        load_sample(DataConfig("https://example.org/galaxies"), 32, 1.0)
 
 
 def test_embeddings_come_from_a_server(
