@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from kill_campaign import Campaign, CampaignConfig, cases, difference, embeddings_in, options_of
+from kill_runs import Runs, RunsConfig, cases, difference, embeddings_in, options_of
 from killing import arguments, left_overs, random_kill, recipe, use_threads
 
 from gzfound.errors import GzfoundError, one_line_errors
@@ -37,22 +37,15 @@ MEGABYTES = 8
 
 
 @dataclass(frozen=True)
-class SoakConfig:
+class SoakConfig(RunsConfig):
     """Options of the soak.
 
     Attributes:
-        output: JSON file to write.
         minutes: for which rounds are begun.
-        galaxies: simulated.
-        seed: of every moment.
-        pause_file: no round begins while this file exists.
     """
 
     output: str = "soak.json"
     minutes: float = 60.0
-    galaxies: int = 300
-    seed: int = 0
-    pause_file: str = ""
 
 
 class Resident:
@@ -62,7 +55,7 @@ class Resident:
         does: knows the data.
     """
 
-    def __init__(self, does: Campaign) -> None:
+    def __init__(self, does: Runs) -> None:
         self.does = does
         ask, self.asked = os.pipe()
         self.told, tell = os.pipe()
@@ -130,7 +123,7 @@ def holds() -> dict[str, float]:
     }
 
 
-def one_round(does: Campaign, resident: Resident, expected: dict[str, Any]) -> dict[str, Any]:
+def one_round(does: Runs, resident: Resident, expected: dict[str, Any]) -> dict[str, Any]:
     """A training and an extraction that are killed, then both in the resident process."""
     case = cases(does.data, does.weights)[0]
     run, files = does.work / "run", does.work / "embeddings"
@@ -186,10 +179,7 @@ def soak(config: SoakConfig) -> dict[str, Any]:
         os.environ["HF_DATASETS_CACHE"] = f"{folder}/datasets"
         tempfile.tempdir = f"{folder}/tmp"  # of all that is counted
         Path(tempfile.tempdir).mkdir()
-        options = CampaignConfig(
-            galaxies=config.galaxies, seed=config.seed, pause_file=config.pause_file
-        )
-        does = Campaign(options, Path(folder))
+        does = Runs(config, Path(folder))
         does.prepare()
         run, seconds = does.reference(cases(does.data, does.weights)[0])
         whole = does.work / "whole"

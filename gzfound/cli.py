@@ -99,8 +99,8 @@ def predict(
 
     Args:
         data: a folder of images, a dataset directory or a hub name.
-        weights: weights directory of a fine-tuning recipe, or name of gzfound weights; by default
-            the weights that ship with the package.
+        weights: weights directory of a fine-tuning recipe, or name of gzfound weights that have a
+            head; by default those that ship with the package, if any have one.
         output: Parquet file to write.
         data_config: configuration of the dataset, such as tiny.
         split: split of the dataset; all of them, one after the other, by default.
@@ -131,13 +131,16 @@ def trees(name: Annotated[str, tyro.conf.Positional] = "") -> None:
 
 
 def weights() -> None:
-    """List the weights that ship with the package: name, architecture, size and data."""
-    from gzfound.weights import DEFAULT, describe_weights, list_weights
+    """List the weights that ship with the package: name, architecture, head, size and data."""
+    from gzfound.weights import DEFAULT, describe_weights, find_head, list_weights
 
     if not list_weights():
         raise WeightsError("weights: this package holds none")
+    notes = {DEFAULT: "  (default)"}
+    if list_weights(head=True):
+        notes = {Path(find_head(None) or DEFAULT).name: "  (default of predict)", **notes}
     for name in list_weights():
-        _say(f"{describe_weights(name)}{'  (default)' if name == DEFAULT else ''}")
+        _say(f"{describe_weights(name)}{notes.get(name, '')}")
 
 
 def push(

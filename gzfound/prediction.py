@@ -21,6 +21,7 @@ from gzfound.models.checkpoint import load_head
 from gzfound.models.heads import ClassHead, Head, NumberHead, TreeHead
 from gzfound.models.precision import Precision
 from gzfound.trees import DecisionTree
+from gzfound.weights import find_head
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,8 +49,8 @@ def predict(
     Args:
         source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
         weights: a weights directory with a head, such as those of ``recipes/finetune_tree.py``, or
-            a name of :func:`gzfound.list_weights`; by default the weights that ship with the
-            package.
+            a name of ``gzfound.list_weights(head=True)``; by default the weights with a head that
+            ship with the package.
         output: also write a Parquet file here.
 
     The other arguments are those of :func:`gzfound.embed`.
@@ -63,9 +64,10 @@ def predict(
     """
     if output is not None:
         check_file(output)
-    encoder = load_encoder(weights, crop=crop, fits=fits)
-    head = load_head(weights, encoder)
-    found = embed(
+    found = find_head(weights)
+    encoder = load_encoder(found, crop=crop, fits=fits)
+    head = load_head(found, encoder)
+    embeddings = embed(
         source,
         encoder,
         config=config,
@@ -77,7 +79,7 @@ def predict(
         on_error=on_error,
         errors_path=None if output is None else f"{output}.errors.jsonl",
     )
-    table = head_table(head, found.ids, outputs_of(head, found.vectors))
+    table = head_table(head, embeddings.ids, outputs_of(head, embeddings.vectors))
     if output is not None:
         write_table(table, output)
     return table

@@ -27,7 +27,8 @@ from gzfound.embedding.batches import Decode, default_batch_size
 from gzfound.embedding.calls import Extraction, galaxies_of, refuse_to_resume
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
-from gzfound.embedding.store import check_output, read_batches
+from gzfound.embedding.store import read_batches
+from gzfound.embedding.writing import check_output
 from gzfound.errors import ConfigError, one_line_errors
 from gzfound.files import write_text
 from gzfound.locks import held

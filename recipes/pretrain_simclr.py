@@ -48,7 +48,6 @@ from gzfound.training.run import (
 )
 from gzfound.training.streamed import StreamedImages
 from gzfound.trees import DecisionTree
-from gzfound.views import ViewConfig
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,15 @@ class PretrainConfig(RunConfig):
     """Options of SimCLR pretraining.
 
     Attributes:
-        encoder: timm architecture.
         crop: linear fraction of each image kept around its centre: one number, or one for each of
             data, of which the weights keep the first.
-        views: ranges of the augmentations.
         simclr: temperature and projection head.
         supervised_weight: weight of the likelihood of votes beside NT-Xent; 0 learns without votes.
         held_out: questions, separated by commas, that are not learned, nor any below them.
         watch: galaxies on which the embedding is watched after each epoch.
     """
 
-    encoder: str = "resnet18"
     crop: float | tuple[float, ...] = 1.0
-    views: ViewConfig = field(default_factory=ViewConfig)
     simclr: SimCLRConfig = field(default_factory=SimCLRConfig)
     supervised_weight: float = 0.0
     held_out: str = ""
@@ -165,22 +160,22 @@ def build_step(config: PretrainConfig, tree: DecisionTree | None) -> Step:
 def pretrain(config: PretrainConfig) -> None:
     """Run the recipe and write ``<output>/weights``."""
     crops = crop_of_each(config.crop, config.data)
-    accelerator, folder = open_run(config)
+    accelerator, folder, config = open_run(config)
     encoder = start_encoder(
         config.encoder,
         config.weights,
-        config.views.size,
+        config.views.side,
         in_chans=config.in_chans,
         fits=config.fits,
     )
-    transform = replace(transform_of(encoder), size=config.views.size, crop=crops[0])
+    transform = replace(transform_of(encoder), size=config.views.side, crop=crops[0])
     attach_transform(encoder, transform)
     with accelerator.main_process_first():
         galaxies = load_galaxies(
             config.data,
             config=config.data_config,
             split=config.split,
-            size=config.image_size,
+            size=config.kept_side,
             crop=crops,
             on_error=config.on_error,
             errors_path=errors_file(accelerator, folder, config.streaming),

@@ -15,11 +15,12 @@ from images import first_files
 from serve import Line
 
 from gzfound.training.telemetry import read_metrics
+from gzfound.views import ViewConfig
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "recipes"))
 import pretrain_simclr  # noqa: E402
-from pretrain_simclr import PretrainConfig, ViewConfig  # noqa: E402
+from pretrain_simclr import PretrainConfig  # noqa: E402
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from gzfound.data.ordered import Item, ordered_map
 from gzfound.data.read import Part, Rows, batches_of_rows, image_files, read_part
 from gzfound.data.skipped import BadInput
 from gzfound.embedding.forward import Forward
-from gzfound.embedding.store import Batch, Vectors
+from gzfound.embedding.writing import Batch, Vectors
 from gzfound.errors import ConfigError, DataError, ImageError
 from gzfound.models.precision import Precision, pick_device, usable_cores
 

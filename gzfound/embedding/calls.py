@@ -17,7 +17,8 @@ from gzfound.data.stream import Stream, open_stream
 from gzfound.embedding.batches import Decode, embed_batches
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
-from gzfound.embedding.store import Batch, Embeddings, check_output, write_embeddings
+from gzfound.embedding.store import Embeddings
+from gzfound.embedding.writing import Batch, check_output, write_embeddings
 from gzfound.errors import ConfigError, DataError
 from gzfound.locks import held
 from gzfound.models import encoder_features, load_encoder, transform_of

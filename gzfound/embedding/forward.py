@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gzfound.data.decode import Pixels, square_resize
-from gzfound.embedding.store import Vectors
+from gzfound.embedding.writing import Vectors
 from gzfound.models import EncoderTransform, transform_of
 from gzfound.models.folding import fold_batch_norm
 from gzfound.models.fused import fuse_convolutions

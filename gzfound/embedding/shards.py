@@ -24,7 +24,8 @@ from gzfound.data.read import Rows
 from gzfound.data.skipped import BadInput
 from gzfound.embedding.batches import Embedded
 from gzfound.embedding.identity import EncoderIdentity
-from gzfound.embedding.store import MANIFEST, Batch, read_batches, write_one_file
+from gzfound.embedding.store import MANIFEST, read_batches
+from gzfound.embedding.writing import Batch, write_one_file
 from gzfound.errors import ConfigError, DataError, OutputError
 from gzfound.files import remove_left_overs, write_text
 

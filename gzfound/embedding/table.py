@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.store import (
-    Vectors,
     checked_ids,
     checked_vectors,
     embedding_files,
@@ -22,6 +21,7 @@ from gzfound.embedding.store import (
     opened,
     vector_length,
 )
+from gzfound.embedding.writing import Vectors
 from gzfound.errors import DataError
 
 Integers = npt.NDArray[np.int64]

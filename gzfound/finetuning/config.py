@@ -15,7 +15,6 @@ class FinetuneConfig(RunConfig):
     """Options of fine-tuning.
 
     Attributes:
-        encoder: timm architecture; empty for that of the weights, or resnet18 without any.
         crop: linear fraction of each image kept around its centre, if not that of the weights, or
             all of it without any.
         tune: head (frozen encoder), blocks (its last layers too) or all.
@@ -27,11 +26,9 @@ class FinetuneConfig(RunConfig):
         encoder_scale: learning rate of the encoder's last layer over that of the head.
         dropout: on the embedding.
         test_split: split to predict and to report on.
-        views: ranges of the augmentations, unless only the head learns; the size is that of the
-            weights.
+        views: ranges of the augmentations, unless only the head learns.
     """
 
-    encoder: str = ""
     crop: float | None = None
     tune: Tune = "all"
     blocks: int = 2

@@ -43,7 +43,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
         task_of: what to learn of the training galaxies, with ``config.columns`` as their labels.
     """
     columns = config.columns
-    accelerator, folder = open_run(config)
+    accelerator, folder, config = open_run(config)
     transform = first_transform(config)
     with accelerator.main_process_first():
         tested = tested_ids(config)
@@ -51,7 +51,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
             config.data,
             config=config.data_config,
             split=config.split,
-            size=transform.size if config.weights and config.tune == "head" else config.image_size,
+            size=transform.size if config.weights and config.tune == "head" else config.kept_side,
             crop=transform.crop,
             on_error=config.on_error,
             errors_path=errors_file(accelerator, folder, config.streaming),
@@ -114,16 +114,15 @@ def first_transform(config: FinetuneConfig) -> EncoderTransform:
         )
         return transform_of(found)
     mean, std = channel_statistics(config.in_chans or 3)
-    return EncoderTransform(config.views.size, config.crop or 1.0, mean, std, config.fits)
+    return EncoderTransform(config.views.side, config.crop or 1.0, mean, std, config.fits)
 
 
 def build_model(config: FinetuneConfig, task: Task, transform: EncoderTransform) -> HeadModel:
     """The encoder to start from, frozen as far as asked, with a new head."""
-    untrained = "" if config.weights else "resnet18"
     encoder = start_encoder(
-        config.encoder or untrained,
+        config.encoder,
         config.weights,
-        config.views.size,
+        config.views.side,
         in_chans=config.in_chans,
         fits=config.fits,
     )

@@ -17,6 +17,7 @@ from gzfound.data import FitsConfig
 from gzfound.errors import ConfigError, WeightsError
 from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
+from gzfound.models.described import check_channels, described_transform
 from gzfound.models.encoder import create_encoder, encoder_features, fixed_size
 from gzfound.models.heads import Head, new_head
 from gzfound.models.transform import (
@@ -108,8 +109,10 @@ def load_encoder(
     if isinstance(found, str) and found.startswith("hf-hub:"):
         found = _downloaded(found)
     tensors: dict[str, Tensor] = {}
+    config: dict[str, Any] = {"gzfound": {}}
     if isinstance(found, Path):
-        _check_channels(found, read_config(found), in_chans)
+        config = read_config(found)
+        check_channels(found, config, in_chans)
         tensors = read_tensors(found / "model.safetensors")
         source = f"local-dir:{found}"
     elif timm.is_model(found):
@@ -126,7 +129,8 @@ def load_encoder(
     except Exception as error:  # timm, safetensors and the hub each raise their own kinds
         raise WeightsError(f"weights: cannot load {str(found)!r}: {in_one_line(error)}") from error
     check_tensors(encoder, tensors, found)
-    transform = _transform_of(encoder, crop, in_chans, found)
+    held: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]  # timm's attribute
+    transform = described_transform(found, held, config["gzfound"], crop, in_chans)
     attach_transform(encoder, transform if fits is None else transform.reading(fits))
     encoder.loaded_from = name  # type: ignore[assignment]  # torch: tensors and modules alone
     return encoder.to(device).eval()
@@ -280,50 +284,3 @@ def _downloaded(name: str) -> Path:
         return Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
     except Exception as error:  # the hub and its network stack each raise their own kinds
         raise WeightsError(f"weights: cannot load {name!r}: {in_one_line(error)}") from error
-
-
-def _transform_of(
-    encoder: nn.Module, crop: float | None, in_chans: int | None, named: Path | str
-) -> EncoderTransform:
-    found: dict[str, Any] = encoder.pretrained_cfg  # type: ignore[assignment]  # timm's
-    try:
-        held, size = int(found["input_size"][0]), int(found["input_size"][-1])
-        mean, std = (tuple(float(n) for n in found[name]) for name in ("mean", "std"))
-        whole = crop or float(found.get("crop_pct") or 1.0)
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = f"the input of {str(named)!r} is not described: {in_one_line(error)}"
-        raise WeightsError(f"weights: {reason}") from error
-    channels = held if in_chans is None else in_chans
-    if in_chans is None and held != len(mean):
-        raise WeightsError(
-            f"weights: {str(named)!r} takes {held} bands, but has the mean of {len(mean)}"
-        )
-    mean, std = channel_statistics(channels, mean, std)
-    try:
-        return EncoderTransform(size, whole, mean, std, _fits_of(named))
-    except (ConfigError, ValueError) as error:
-        raise WeightsError(f"weights: the input of {str(named)!r}: {error}") from error
-
-
-def _check_channels(path: Path, config: Mapping[str, Any], in_chans: int | None) -> None:
-    if in_chans is None:
-        return
-    try:
-        held = int(config["pretrained_cfg"]["input_size"][0])
-    except (IndexError, KeyError, TypeError, ValueError):  # what is wrong is said when it is loaded
-        return
-    if held not in (in_chans, 3):
-        raise WeightsError(
-            f"weights: {path} has {held} channels; only those of 3 are adapted to {in_chans}"
-        )
-
-
-def _fits_of(weights: Path | str) -> FitsConfig:
-    """What a weights directory says of FITS; a timm name says nothing.
-
-    Raises:
-        ConfigError: what it says is not understood.
-    """
-    if isinstance(weights, str):
-        return FitsConfig()
-    return FitsConfig.from_dict(read_config(weights).get("gzfound", {}).get("fits") or {})

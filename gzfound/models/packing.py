@@ -1,8 +1,9 @@
-"""Weights made small enough to ship: half precision, and the metadata of what was packed."""
+"""Weights, or a head alone, made small enough to ship: half precision, and what was packed."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from gzfound.files import atomic_directory
 from gzfound.models.card import weights_card
 from gzfound.models.checkpoint import read_config
 from gzfound.models.weights_files import read_tensors
+from gzfound.weights import HEAD
 
 Half = Literal["bf16", "fp16"]
 
@@ -37,18 +39,49 @@ def halve_weights(
     Raises:
         WeightsError: ``source`` is not a weights directory.
     """
-    from safetensors.torch import save_file
-
     config = read_config(source)
     config["gzfound"] = {**(config["gzfound"] if notes is None else notes)}
     with atomic_directory(target) as folder:
-        for name in ("model.safetensors", "head.safetensors"):
+        for name in ("model.safetensors", HEAD):
             if (source / name).is_file():
-                tensors = read_tensors(source / name)
-                state = {key: _half(value, precision) for key, value in tensors.items()}
-                save_file(state, folder / name, metadata={"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(weights_card(config), encoding="utf-8")
+                _halve(source / name, folder / name, precision)
+        _describe(folder, config)
+
+
+def add_head(
+    source: Path, encoder: Path, target: Path, precision: Half, notes: Mapping[str, Any]
+) -> None:
+    """Write weights again with a head of others, which stands on the same encoder.
+
+    Args:
+        source: weights directory with the head.
+        encoder: weights directory whose encoder and metadata are kept as they are.
+        target: directory to write, replaced as a whole.
+        precision: of the matrices of the head.
+        notes: metadata of the head.
+
+    Raises:
+        WeightsError: one of the two is not a weights directory.
+    """
+    described = read_config(source)["gzfound"]["head"]
+    config = read_config(encoder)
+    config["gzfound"] |= {"head": described, "head_notes": dict(notes)}
+    with atomic_directory(target) as folder:
+        shutil.copyfile(encoder / "model.safetensors", folder / "model.safetensors")
+        _halve(source / HEAD, folder / HEAD, precision)
+        _describe(folder, config)
+
+
+def _halve(source: Path, target: Path, precision: Half) -> None:
+    from safetensors.torch import save_file
+
+    state = {key: _half(value, precision) for key, value in read_tensors(source).items()}
+    save_file(state, target, metadata={"format": "pt"})
+
+
+def _describe(folder: Path, config: Mapping[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(weights_card(config), encoding="utf-8")
 
 
 def _half(values: Tensor, precision: Half) -> Tensor:

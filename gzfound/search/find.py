@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from gzfound.embedding.identity import EncoderIdentity
-from gzfound.embedding.store import Vectors
 from gzfound.embedding.table import EmbeddingTable, Integers
+from gzfound.embedding.writing import Vectors
 from gzfound.errors import ConfigError, DataError, WeightsError
 from gzfound.neighbours import Floats
 from gzfound.search.searcher import Searcher

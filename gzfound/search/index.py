@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from gzfound.embedding.store import Vectors
 from gzfound.embedding.table import BLOCK, EmbeddingTable
+from gzfound.embedding.writing import Vectors
 from gzfound.errors import ConfigError, DataError, GzfoundError
 from gzfound.files import atomic_directory
 from gzfound.neighbours import Floats, Integers, unit_vectors

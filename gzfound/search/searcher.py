@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from gzfound.embedding.store import Vectors
 from gzfound.embedding.table import EmbeddingTable
+from gzfound.embedding.writing import Vectors
 from gzfound.errors import ConfigError, DataError
 from gzfound.neighbours import Floats, Integers, nearest_in_blocks
 from gzfound.search import index as indexes

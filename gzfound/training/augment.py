@@ -52,7 +52,7 @@ class Augment:
         return {**{k: v for k, v in batch.items() if k != "images"}, "pixels": pixels}
 
     def _pixels(self, images: Tensor) -> Tensor:
-        size = self.config.size
+        size = self.config.side
         shape = (self.views * len(images), images.shape[3], size, size)
         if len(self._memory) == 2 and self._memory[0].shape == shape:
             self._memory.append(self._memory.pop(0))

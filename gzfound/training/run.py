@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from accelerate.utils import (
     LoggerType,
     set_seed,
 )
-from tyro.constructors import PrimitiveConstructorSpec
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.data import FitsConfig
@@ -33,11 +32,14 @@ from gzfound.models.precision import (
     pick_precision,
     use_all_cores,
 )
+from gzfound.training.completed import completed
 from gzfound.training.config import save_config
 from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.progress import CheckpointConfig
 from gzfound.training.provenance import revision, versions
+from gzfound.training.resume_option import Resume
+from gzfound.views import ViewConfig
 
 PROBE = "probe"
 """Folder, in that of a fine-tuning run, of the epochs in which only the head learns."""
@@ -50,31 +52,6 @@ The ten minutes of NCCL would end a run that is well; launchers notice a process
 
 FINISHED = "checkpoints/finished.json"
 """File of a run whose work is done, with its number of epochs."""
-
-_RESUME: dict[str, bool | Literal["auto"]] = {"": True, "auto": "auto", "no": False}
-
-
-def _parse_resume(words: list[str]) -> bool | Literal["auto"]:
-    if " ".join(words) not in _RESUME:
-        raise ValueError("allowed: --resume, --resume auto, --resume no")
-    return _RESUME[" ".join(words)]
-
-
-def _show_resume(value: bool | Literal["auto"]) -> list[str]:
-    return next(word.split() for word, meant in _RESUME.items() if meant == value)
-
-
-Resume = Annotated[
-    bool | Literal["auto"],
-    PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="[auto|no]",
-        instance_from_str=_parse_resume,
-        is_instance=lambda value: value in _RESUME.values(),
-        str_from_instance=_show_resume,
-    ),
-]
-"""``--resume`` and ``--resume auto``, or ``resume: true`` and ``resume: auto`` in YAML."""
 
 # Gradients live in the buffers that are sent. Buffers of the model, such as the statistics of batch
 # norm, are not sent: those of the main process are the ones that are evaluated and saved.
@@ -91,6 +68,8 @@ class RunConfig:
         data: datasets: hub names, dataset directories or folders of images.
         output: folder of the run; the weights are in ``<output>/weights``.
         weights: directory or name of weights to start from; without, the encoder starts untrained.
+        encoder: timm architecture; empty for that of the weights, or resnet18 without any.
+        views: ranges of the augmentations.
         data_config: configuration of every dataset, such as ``tiny``.
         split: split to train on.
         labelled: share of its galaxies whose labels are learned, the same ones in every recipe.
@@ -99,7 +78,8 @@ class RunConfig:
         stream_window: row groups of the data that are mixed at a time when streaming.
         balance: let every campaign in the data fill the same share of an epoch.
         held_out_campaign: campaign to leave out, its galaxies and its questions.
-        image_size: side in pixels at which images are decoded and kept for training.
+        image_size: side in pixels at which images are decoded and kept for training; by default a
+            third more than that of the views, which zoom in.
         in_chans: channels of the encoder, where not those of the weights, or 3 without any.
         fits: what to read of FITS files, and their stretch, where not those of the weights.
         optim: optimiser and learning rate.
@@ -119,6 +99,8 @@ class RunConfig:
     data: tuple[str, ...] = ()
     output: str = "runs/new"
     weights: str | None = None
+    encoder: str = ""
+    views: ViewConfig = field(default_factory=ViewConfig)
     data_config: str | None = None
     split: str = "train"
     labelled: float = 1.0
@@ -126,7 +108,7 @@ class RunConfig:
     stream_window: int = 32
     balance: bool = False
     held_out_campaign: str = ""
-    image_size: int = 128
+    image_size: int | None = None
     in_chans: int | None = None
     fits: FitsConfig = field(default_factory=FitsConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -142,11 +124,11 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "image_size", "stream_window"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: {getattr(self, name)} must be at least 1")
-        if self.in_chans is not None and self.in_chans < 1:
-            raise ConfigError(f"in_chans: {self.in_chans} must be at least 1")
+        counts = ("epochs", "batch_size", "accumulate", "image_size", "in_chans", "stream_window")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}: {value} must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed: {self.seed} must be 0 to {2**32 - 1}")
         if not 0 < self.labelled <= 1:
@@ -158,11 +140,22 @@ class RunConfig:
         if self.tracker is not None and self.tracker not in trackers:
             raise ConfigError(f"tracker: {self.tracker!r}; allowed: {', '.join(trackers)}")
 
+    @property
+    def kept_side(self) -> int:
+        """The side in pixels of the images that are kept."""
+        return -(-4 * self.views.side // 3) if self.image_size is None else self.image_size
 
-def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def open_run(config: C) -> tuple[Accelerator, Path, C]:
     """Start accelerate and the folder of a run, with the resolved configuration in it.
 
     Ends the process with status 0 if ``resume`` is ``auto`` and the run is finished.
+
+    Returns:
+        The accelerator, the folder, and the options with what :func:`completed` fills in.
 
     Raises:
         ConfigError: the folder already holds a run and ``resume`` is off.
@@ -179,10 +172,11 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
         kwargs_handlers=[_WITHOUT_COPIES, InitProcessGroupKwargs(timeout=WAIT)],
     )
     use_all_cores(local_processes(accelerator.num_processes))
-    set_seed(config.seed)
     if config.resume == "auto" and _epochs_finished(folder) == config.epochs:
         accelerator.print(f"output: {folder} holds a finished run of {config.epochs} epochs")
         raise SystemExit(0)
+    config = completed(config)
+    set_seed(config.seed)
     if accelerator.is_main_process:
         held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
         if held and not config.resume:
@@ -198,7 +192,7 @@ def open_run(config: RunConfig) -> tuple[Accelerator, Path]:
     if config.tracker:
         accelerator.init_trackers("gzfound", config=_flat(asdict(config)))
     accelerator.wait_for_everyone()
-    return accelerator, folder
+    return accelerator, folder, config
 
 
 def errors_file(accelerator: Accelerator, folder: Path, streaming: bool = False) -> Path:

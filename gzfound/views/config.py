@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from gzfound.errors import ConfigError
 
+DEFAULT_SIDE = 96
+"""Side of a view in pixels where nothing says another."""
+
 LARGEST = 8192
 """The most pixels that a side of a view may have: those of the largest image that is read."""
 
@@ -15,7 +18,8 @@ class ViewConfig:
     """Ranges of the random changes.
 
     Attributes:
-        size: side of a view in pixels.
+        size: side of a view in pixels; in a recipe, that of the weights by default, or 96 without
+            any.
         rotation: largest angle of rotation, in degrees; 180 is any rotation.
         zoom: smallest and largest linear fraction of the image that a view shows.
         aspect: largest stretch of one axis over the other, 1 for none.
@@ -28,7 +32,7 @@ class ViewConfig:
         colour: largest factor of one band over another (and its inverse), 1 for none.
     """
 
-    size: int = 96
+    size: int | None = None
     rotation: float = 180.0
     zoom: tuple[float, float] = (0.5, 1.0)
     aspect: float = 1.1
@@ -44,13 +48,21 @@ class ViewConfig:
         low, high = self.zoom
         if not 0 < low <= high <= 1.5:
             raise ConfigError(f"views.zoom: {self.zoom} must be 0 < smallest <= largest <= 1.5")
-        if not 8 <= self.size <= LARGEST:
-            raise ConfigError(f"views.size: {self.size} must be at least 8, at most {LARGEST}")
+        side = self.side
+        if not 8 <= side <= LARGEST:
+            raise ConfigError(f"views.size: {side} must be at least 8, at most {LARGEST}")
         for name in ("aspect", "brightness", "contrast", "colour"):
             if not 1 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 1")
-        if not self.blur <= self.size / 6:
-            raise ConfigError(f"views.blur: {self.blur} must be at most {self.size / 6:.3g}")
+        if not self.blur <= side / 6:
+            raise ConfigError(
+                f"views.blur: {self.blur} must be at most {side / 6:.3g} for views of {side} pixels"
+            )
         for name in ("rotation", "shift", "blur", "blur_probability", "noise"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"views.{name}: {getattr(self, name)} must be at least 0")
+
+    @property
+    def side(self) -> int:
+        """The side of a view in pixels."""
+        return DEFAULT_SIDE if self.size is None else self.size

@@ -72,10 +72,10 @@ def draw(
     zoom = _between(u["zoom"], *c.zoom)
     radius, kernels = _blur(u, c)
     gain = _factor(u["brightness"], c.brightness)
-    places = bank_side(c.size) - c.size + 1
+    places = bank_side(c.side) - c.side + 1
     return Draws(
         affine=_affine(u, zoom, c),
-        halvings=_halvings(zoom * max(height, width) / c.size),
+        halvings=_halvings(zoom * max(height, width) / c.side),
         radius=radius,
         kernels=kernels,
         gains=gain[:, None] * _factor(draws[:, len(COLUMNS) :], c.colour),

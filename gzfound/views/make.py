@@ -50,9 +50,9 @@ def make_views(
     count, height, width, channels = images.shape
     changes = draw(galaxies, (height, width, channels), config, seed=seed, epoch=epoch, view=view)
     if out is None:
-        shape = (count, config.size, config.size, channels)
+        shape = (count, config.side, config.side, channels)
         out = torch.empty(shape, device=images.device).permute(0, 3, 1, 2)
-    check_out(out, (count, channels, config.size, config.size), images.device)
+    check_out(out, (count, channels, config.side, config.side), images.device)
     if images.device.type == "cpu":
         from gzfound.views.opencv import fill
     else:

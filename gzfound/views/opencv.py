@@ -33,11 +33,11 @@ def fill(
     scale = None if standardise is None else _scale(*standardise)
     views = out.permute(0, 2, 3, 1).numpy()
     for row, (image, view) in enumerate(zip(images.contiguous().numpy(), views, strict=True)):
-        levels = _resample(image, draws.affine[row], int(draws.halvings[row]), config.size)
+        levels = _resample(image, draws.affine[row], int(draws.halvings[row]), config.side)
         cv2.LUT(levels, tables[row : row + 1], dst=view)
         if draws.radius[row]:
             _blur(view, draws.kernels[row], int(draws.radius[row]))
-        flat = view.reshape(config.size, -1)
+        flat = view.reshape(config.side, -1)
         if config.noise > 0:
             _add_noise(flat, draws.corner[row], draws.sigma[row], view.shape[2])
         cv2.threshold(flat, 0.0, 0.0, cv2.THRESH_TOZERO, dst=flat)

@@ -23,7 +23,7 @@ def fill(
     standardise: tuple[Sequence[float], Sequence[float]] | None,
 ) -> None:
     """Write a view of each image to ``out``, see :func:`gzfound.views.make_views`."""
-    pixels = _resample(images, draws, config.size)
+    pixels = _resample(images, draws, config.side)
     pixels = _tone(pixels, draws, config)
     if draws.radius.any():
         pixels = _blur(pixels, draws)

@@ -1,7 +1,7 @@
 """Weights that ship with the package: a directory beside this file for each name.
 
-Each is a weights directory in half precision, of at most 16 MiB, made by
-``recipes/pack_weights.py``. No name is that of a timm model.
+Each is a weights directory in half precision, made by ``recipes/pack_weights.py``; all of them
+together take at most 16 MiB. No name is that of a timm model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ FOLDER = Path(__file__).parent
 """Where the directories are."""
 
 LARGEST = 16 * 2**20
-"""The most that the files of one name may take, in bytes."""
+"""The most that the files of all names together may take, in bytes."""
+
+HEAD = "head.safetensors"
+"""The file of a weights directory that holds its head."""
 
 DEFAULT = "hubble_resnet10t"
 """The weights that are taken where none are named."""
@@ -49,9 +52,14 @@ class PackagedWeights:
         return f"{self.name}  {self.architecture}, {kind}  {size}  {self.data}"
 
 
-def list_weights() -> tuple[str, ...]:
-    """The names of the weights that ship with the package."""
-    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/config.json")))
+def list_weights(*, head: bool = False) -> tuple[str, ...]:
+    """The names of the weights that ship with the package.
+
+    Args:
+        head: only of those that have a head, with which ``gzfound.predict`` predicts.
+    """
+    found = sorted(path.parent for path in FOLDER.glob("*/config.json"))
+    return tuple(path.name for path in found if not head or (path / HEAD).is_file())
 
 
 def describe_weights(name: str) -> PackagedWeights:
@@ -63,7 +71,7 @@ def describe_weights(name: str) -> PackagedWeights:
         architecture=config["architecture"],
         size=directory_size(folder),
         data=data_of(config.get("gzfound", {})),
-        head=(folder / "head.safetensors").is_file(),
+        head=(folder / HEAD).is_file(),
     )
 
 
@@ -86,6 +94,25 @@ def find_weights(weights: str | Path | None) -> Path | str:
     if weights is not None and os.path.exists(weights):  # noqa: PTH110  # never raises
         return Path(weights)
     return FOLDER / named if named in list_weights() else named
+
+
+def find_head(weights: str | Path | None) -> str | Path | None:
+    """The weights to predict with: those that are named, or packaged ones that have a head.
+
+    Of these the default goes first.
+
+    Raises:
+        WeightsError: none are named, and no packaged weights have a head.
+    """
+    if weights is not None or not list_weights():
+        return weights
+    names = list_weights(head=True)
+    if not names:
+        raise WeightsError(
+            f"weights: those that ship with the package ({', '.join(list_weights())}) have no head "
+            "to predict with; name the weights directory of a fine-tuning run"
+        )
+    return FOLDER / (DEFAULT if DEFAULT in names else names[0])
 
 
 def data_of(notes: Mapping[str, Any]) -> str:

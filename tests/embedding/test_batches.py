@@ -22,7 +22,7 @@ from gzfound.data.read import image_files
 from gzfound.embedding import batches, embed_batches
 from gzfound.embedding.batches import default_batch_size
 from gzfound.embedding.forward import Forward, grey_levels, standardised
-from gzfound.embedding.store import Batch
+from gzfound.embedding.writing import Batch
 from gzfound.errors import ConfigError, DataError
 from gzfound.models import EncoderTransform
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from gzfound.embedding import Embeddings, store, write_embeddings
+from gzfound.embedding import Embeddings, write_embeddings, writing
 from gzfound.embedding.store import read_batches
 from gzfound.errors import ConfigError, DataError
 
@@ -26,7 +26,7 @@ def batches(together: int) -> list[tuple[list[str], np.ndarray]]:
 def test_files_of_the_length_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, group: int
 ) -> None:
-    monkeypatch.setattr(store, "_GROUP_NUMBERS", group * 5)
+    monkeypatch.setattr(writing, "_GROUP_NUMBERS", group * 5)
     assert write_embeddings(iter(batches(together)), 5, tmp_path / "new", 10) == 23
     files = sorted((tmp_path / "new").iterdir())
     assert [file.name for file in files] == [f"part-0000{number}.parquet" for number in range(3)]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gzfound.embedding import store, table, write_embeddings
+from gzfound.embedding import table, write_embeddings, writing
 from gzfound.embedding.table import EmbeddingTable
 from gzfound.errors import DataError
 
@@ -20,7 +20,7 @@ VECTORS = np.random.default_rng(0).normal(size=(23, 5)).astype(np.float32)
 @pytest.fixture(params=["one file", "files of 10", "groups of 3"])
 def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if request.param == "groups of 3":
-        monkeypatch.setattr(store, "_GROUP_NUMBERS", 15)
+        monkeypatch.setattr(writing, "_GROUP_NUMBERS", 15)
     rows = 10 if request.param == "files of 10" else None
     write_embeddings(iter([(IDS, VECTORS)]), 5, tmp_path / "e.parquet", rows)
     return tmp_path / "e.parquet"
@@ -64,7 +64,7 @@ def test_a_sample_is_different_rows_and_repeats_with_its_seed(path: Path) -> Non
 
 def test_reading_holds_a_block_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 MB in blocks of 0.5 MB: what pyarrow holds stays below 3 MB all along."""
-    monkeypatch.setattr(store, "_GROUP_NUMBERS", 2**16)
+    monkeypatch.setattr(writing, "_GROUP_NUMBERS", 2**16)
     monkeypatch.setattr(table, "BLOCK", 2_000)
     vectors = np.random.default_rng(1).normal(size=(80_000, 64)).astype(np.float32)
     write_embeddings(iter([([str(n) for n in range(80_000)], vectors)]), 64, tmp_path / "e.parquet")

@@ -35,6 +35,8 @@ def test_no_packaged_name_is_that_of_a_timm_model() -> None:
 
 def test_what_is_packaged_is_small_half_precision_and_says_where_it_comes_from() -> None:
     assert FOLDER == ROOT / "gzfound" / "weights"
+    together = sum(p.stat().st_size for name in list_weights() for p in (FOLDER / name).iterdir())
+    assert together <= LARGEST == 16 * 2**20
     for name in list_weights():
         folder = FOLDER / name
         assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST
@@ -44,6 +46,14 @@ def test_what_is_packaged_is_small_half_precision_and_says_where_it_comes_from()
         assert notes["limits"]
         assert notes["results"]
         assert not any(str(part).startswith("/") for part in notes["config"]["data"])
+    for name in list_weights(head=True):
+        head = load_file(FOLDER / name / "head.safetensors").values()
+        assert {v.dtype for v in head if v.ndim > 1} <= {torch.bfloat16, torch.float16}
+        notes = json.loads((FOLDER / name / "config.json").read_text())["gzfound"]
+        own = notes.get("head_notes", notes)
+        assert own["limits"]
+        assert own["results"]
+        assert own["packed"]["fraction_difference"] < 0.02
 
 
 def test_git_and_so_the_wheel_keep_the_files_of_weights() -> None:
