@@ -37,11 +37,13 @@ def embed(
     on_error: Literal["raise", "skip"] = "raise",
     fits: FitsConfig = NO_FITS,
     resume: bool = False,
+    streaming: bool = False,
 ) -> None:
     """Turn images into embeddings: Parquet with one row a galaxy.
 
     Args:
-        data: a folder of images, a dataset directory or a hub name.
+        data: a folder of images, a dataset directory, a hub name, or an address such as https:// or
+            s3://, which is streamed.
         weights: weights directory, name of gzfound weights, or hf-hub:owner/name; by default the
             weights that ship with the package.
         output: Parquet file to write, or directory of files with --rows-per-file.
@@ -57,6 +59,7 @@ def embed(
         on_error: raise, or skip images that cannot be read and list them beside the output.
         fits: what to read of FITS files, and their stretch, where not those of the weights.
         resume: with --rows-per-file, go on with what a killed run left, if anything.
+        streaming: read a dataset directory or a hub name from where it is, without a copy of it.
     """
     with _progress("embedding") as (bar, task):
         done = gzfound.extract(
@@ -75,6 +78,7 @@ def embed(
             on_error=on_error,
             fits=fits,
             resume=resume,
+            streaming=streaming,
             progress=lambda galaxies, total: bar.update(task, completed=galaxies, total=total),
         )
     sys.stderr.write(f"{done.rates}\n")

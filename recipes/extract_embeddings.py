@@ -22,9 +22,9 @@ from torch import nn
 
 from gzfound.data import FitsConfig
 from gzfound.data.read import Rows
-from gzfound.embedding import embed_batches, whole_dataset, write_embeddings
+from gzfound.embedding import embed_batches, write_embeddings
 from gzfound.embedding.batches import Decode, default_batch_size
-from gzfound.embedding.calls import Extraction, refuse_to_resume
+from gzfound.embedding.calls import Extraction, galaxies_of, refuse_to_resume
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
 from gzfound.embedding.store import read_batches
@@ -51,13 +51,16 @@ class ExtractConfig:
 
     Attributes:
         weights: weights directory or name; by default the weights that ship with the package.
-        data: hub name, dataset directory or folder of images.
+        data: hub name, dataset directory or folder of images; an address such as https:// or s3://
+            is streamed.
         output: Parquet file of the embeddings, or directory of files with rows_per_file.
         rows_per_file: write a directory of files of this many rows each.
         resume: with rows_per_file, go on with what a killed run left, if anything; with any number
             of processes.
         data_config: configuration of the dataset, such as ``tiny``.
         split: split of the dataset; all of them, one after the other, by default.
+        streaming: read a dataset directory or a hub name from where it is, as addresses always are:
+            nothing is copied to the disk.
         crop: linear fraction of each image to look at, if not that of the weights.
         batch_size: galaxies a forward pass; by default what suits the device and the images.
         threads: threads of each process that decode and, on a CPU, run the encoder; by default
@@ -74,6 +77,7 @@ class ExtractConfig:
     rows_per_file: int | None = None
     data_config: str | None = None
     split: str | None = None
+    streaming: bool = False
     crop: float | None = None
     batch_size: int | None = None
     threads: int | None = None
@@ -95,7 +99,7 @@ def extract(config: ExtractConfig) -> None:
     sharing = local_processes(state.num_processes)
     use_all_cores(sharing)
     with state.main_process_first():
-        dataset = whole_dataset(config.data, config.data_config, config.split)
+        dataset = galaxies_of(config.data, config.data_config, config.split, config.streaming)
     encoder = load_encoder(config.weights, crop=config.crop, fits=config.fits)
     size, width = transform_of(encoder).size, encoder_features(encoder)
     rates = Rates(forward_flops(encoder, size, len(transform_of(encoder).mean)))

@@ -46,6 +46,7 @@ from gzfound.training.run import (
     open_run,
     provenance,
 )
+from gzfound.training.streamed import StreamedImages
 from gzfound.trees import DecisionTree
 
 
@@ -177,11 +178,12 @@ def pretrain(config: PretrainConfig) -> None:
             size=config.kept_side,
             crop=crops,
             on_error=config.on_error,
-            errors_path=errors_file(accelerator, folder),
+            errors_path=errors_file(accelerator, folder, config.streaming),
             bands=transform.bands,
             held_out_campaign=config.held_out_campaign,
+            window=config.stream_window if config.streaming else 0,
         )
-    arrays: dict[str, npt.NDArray[Any]] = {"images": galaxies.images}
+    arrays: dict[str, npt.NDArray[Any] | StreamedImages] = {"images": galaxies.images}
     tree: DecisionTree | None = None
     if config.supervised_weight:
         tree, arrays["votes"] = learned_votes(galaxies, config)

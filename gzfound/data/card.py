@@ -216,9 +216,12 @@ def check_data_files(folder: Path) -> None:
 def _matter_of(folder: Path) -> dict[str, Any]:
     """The YAML of a card; empty without one, or where it cannot be read."""
     card = folder / "README.md"
-    if not card.is_file():
-        return {}
-    parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
+    return matter_in(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else {}
+
+
+def matter_in(text: str) -> dict[str, Any]:
+    """The YAML in the text of a card; empty without one, or where it cannot be read."""
+    parts = text.split("---\n", 2)
     try:
         matter = yaml.safe_load(parts[1]) if len(parts) == 3 else None
     except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none is a ValueError

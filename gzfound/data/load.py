@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gzfound.data.address import is_address
 from gzfound.data.card import check_data_files
 from gzfound.data.folder import load_folder, load_pattern
 from gzfound.data.several import is_pattern
@@ -58,6 +59,9 @@ def load_dataset(
     if not isinstance(source, str | Path):
         options: Any = {"table": table, "on_error": on_error, "errors_path": errors_path}
         return _load_several([str(each) for each in source], config, split, options)
+    if is_address(source):
+        reason = "pass --streaming to a recipe; probes need a copy on the disk"
+        raise DataError(f"data: {source} is an address, which only streams: {reason}")
     bad = BadInput(on_error, errors_path)
     path = _local(source)
     if is_pattern(str(source)):
@@ -153,7 +157,6 @@ def _quiet_bars(quiet: bool) -> Iterator[None]:
 def _checked(dataset: Any, source: str) -> Dataset:
     """The dataset with ``image`` as images and ``id_str`` as unique strings."""
     import datasets
-    import pyarrow.compute as pc
 
     where = f"{source}: split '{dataset.split}'"
     for column in ("image", "id_str"):
@@ -162,6 +165,21 @@ def _checked(dataset: Any, source: str) -> Dataset:
             raise DataError(f"{where}: column '{column}' is missing; found {found}")
     if not isinstance(dataset.features["image"], datasets.Image):
         dataset = _as_images(dataset, where)
+    return checked_ids(dataset, where)
+
+
+def checked_ids(dataset: Any, where: str) -> Dataset:
+    """The dataset with ``id_str`` as unique strings.
+
+    Args:
+        dataset: with a column ``id_str``.
+        where: what to call it in an error.
+
+    Raises:
+        DataError: it holds no text, nothing in a row, or a string twice.
+    """
+    import pyarrow.compute as pc
+
     ids = dataset.data.column("id_str")
     text = _as_text(ids, where)
     if str(ids.type) not in ("string", "large_string"):

@@ -29,9 +29,9 @@ def ordered_map(
     """
     import torch
 
-    # Asked before the pool starts: a thread that has not run an operation yet takes the last number
-    # that any thread has set, and this one should keep its own.
-    mine = torch.get_num_threads()
+    # Asked before the pool starts, so that this thread keeps its own number: one that has not run
+    # an operation yet takes the last that any thread has set.
+    torch.get_num_threads()
     ahead = max(AHEAD, threads - 1)
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(
@@ -46,4 +46,5 @@ def ordered_map(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(mine)
+        # For threads to come. Another thread may close this than began it: each has its own number.
+        torch.set_num_threads(torch.get_num_threads())

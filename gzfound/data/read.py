@@ -23,6 +23,8 @@ from gzfound.errors import ConfigError, DataError, ImageError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from gzfound.data.stream import Stream
+
 FILES_COLUMN = "fits_files"
 """The column of a dataset with the FITS files of a galaxy: their band, path and HDU."""
 
@@ -79,16 +81,21 @@ def read_images(
     return _batches(parts, bad)
 
 
-def image_files(dataset: Dataset) -> Dataset:
+def image_files(dataset: Dataset | Stream) -> Dataset:
     """The columns ``image`` (undecoded: ``bytes`` and ``path``) and ``id_str`` of a dataset.
 
-    Beside them ``fits_files``, where several files, or HDUs of a file, make a galaxy.
+    Beside them ``fits_files``, where several files, or HDUs of a file, make a galaxy. A
+    stream gives these as it is.
 
     Raises:
         DataError: one of the columns is missing, or the dataset is a dictionary of splits.
     """
     from datasets import DatasetDict, Image
 
+    from gzfound.data.stream import Stream
+
+    if isinstance(dataset, Stream):
+        return dataset
     if isinstance(dataset, DatasetDict):
         raise DataError(f"dataset: several splits ({', '.join(dataset)}); choose one")
     for column in ("image", "id_str"):
@@ -170,7 +177,13 @@ def read_part(
         crop: linear fraction kept around the centre.
         bands: what to make of the bands of each image.
     """
-    part = files[rows.tolist()]
+    return decode_part(files[rows.tolist()], rows, size, crop, bands)
+
+
+def decode_part(
+    part: dict[str, Any], rows: Rows, size: int, crop: float, bands: Bands = RGB
+) -> Part[Pixels]:
+    """:func:`read_part` of rows whose files are at hand, by column."""
     images = np.empty((len(rows), size, size, bands.channels), dtype=np.uint8)
     kept: list[int] = []
     failures: list[tuple[str, ImageError]] = []

@@ -12,6 +12,8 @@ import numpy as np
 from torch import nn
 
 from gzfound.data import FitsConfig, load_dataset
+from gzfound.data.address import is_address
+from gzfound.data.stream import Stream, open_stream
 from gzfound.embedding.batches import Decode, embed_batches
 from gzfound.embedding.identity import EncoderIdentity
 from gzfound.embedding.resumable import extract_files
@@ -111,7 +113,7 @@ def embed(
         WeightsError: the weights cannot be loaded.
         OutputError: another run writes to ``output``, or the disk is full.
     """
-    dataset = whole_dataset(source, config, split)
+    dataset = galaxies_of(source, config, split)
     encoder = _encoder(weights, crop, fits)
     identity = EncoderIdentity.of(encoder)
     if output is not None:
@@ -156,6 +158,7 @@ def extract(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
     fits: FitsConfig | None = None,
+    streaming: bool = False,
 ) -> Extraction:
     """Embed every galaxy of a dataset into Parquet; memory does not grow with their number.
 
@@ -164,6 +167,8 @@ def extract(
         rows_per_file: rows of the data in each file of the directory.
         resume: go on with what a killed run left in the directory, if anything.
         progress: called with the galaxies done and the galaxies in all.
+        streaming: read a dataset directory or a hub name from where it is, as addresses always are:
+            nothing is copied to the disk.
 
     The other arguments, and the errors, are those of :func:`gzfound.embed`.
 
@@ -172,7 +177,7 @@ def extract(
     """
     from gzfound.training.rates import Rates, forward_flops
 
-    dataset = whole_dataset(source, config, split)
+    dataset = galaxies_of(source, config, split, streaming)
     encoder = _encoder(weights, crop, fits)
     rates = Rates()
     how: dict[str, Any] = {
@@ -207,6 +212,23 @@ def refuse_to_resume(resume: bool) -> None:
     """Raise ``ConfigError`` if one file is to be gone on with."""
     if resume:
         raise ConfigError("resume: one file is written as a whole; it needs rows_per_file")
+
+
+def galaxies_of(
+    source: str | Path | Dataset, config: str | None, split: str | None, streaming: bool = False
+) -> Dataset | Stream:
+    """What :func:`whole_dataset` gives, or a stream if asked, or for an address.
+
+    Raises:
+        ConfigError: a dataset that is loaded already cannot be streamed.
+    """
+    if not isinstance(source, str | Path):
+        if streaming:
+            raise ConfigError("streaming: the dataset is loaded already; give where it is")
+        return whole_dataset(source, config, split)
+    if streaming or is_address(source):
+        return open_stream(source, config, split)
+    return whole_dataset(source, config, split)
 
 
 def whole_dataset(source: str | Path | Dataset, config: str | None, split: str | None) -> Dataset:

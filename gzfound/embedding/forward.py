@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from gzfound.models import EncoderTransform, transform_of
 from gzfound.models.folding import fold_batch_norm
 from gzfound.models.fused import fuse_convolutions
 from gzfound.models.precision import Precision, pick_precision
+from gzfound.training.streamed import StreamedImages
 
 
 class Forward:
@@ -112,17 +113,27 @@ def standardised(images: Pixels, table: npt.NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(levels).permute(0, 3, 1, 2)
 
 
-def embed_arrays(encoder: nn.Module, images: Pixels, device: torch.device | str = "cpu") -> Vectors:
-    """Embed decoded images ``(N, S, S, C)``, already cropped, in float32 whatever their size S."""
+def embed_arrays(
+    encoder: nn.Module, images: Pixels | StreamedImages, device: torch.device | str = "cpu"
+) -> Vectors:
+    """Embed decoded images ``(N, S, S, C)``, already cropped, in float32 whatever their size S.
+
+    Streamed images are read and decoded on the way.
+    """
     forward = Forward(encoder, torch.device(device), "no")
     size = forward.transform.size
     parts = []
-    for start in range(0, len(images), 64):
-        part = images[start : start + 64]
+    for part in _in_parts(images, 64):
         if part.shape[1] != size:
             part = np.stack([square_resize(image, size) for image in part])
         parts.append(forward(part))
     return np.concatenate(parts)
+
+
+def _in_parts(images: Pixels | StreamedImages, count: int) -> Iterator[Pixels]:
+    if isinstance(images, StreamedImages):
+        return images.in_parts(count)
+    return (images[start : start + count] for start in range(0, len(images), count))
 
 
 def _array(vectors: Tensor) -> Vectors:

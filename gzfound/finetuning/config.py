@@ -50,6 +50,9 @@ class FinetuneConfig(RunConfig):
                 raise ConfigError(f"{name}: {getattr(self, name)} must be at least 0")
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} must be above 0 and at most 1")
+        if self.streaming and self.on_error == "skip":
+            reason = "images are met too late to leave their labels out"
+            raise ConfigError(f"on_error: skip does not go with streaming here, where {reason}")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         if not 0 < self.encoder_scale < float("inf"):

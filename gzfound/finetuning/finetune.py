@@ -54,10 +54,11 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
             size=transform.size if config.weights and config.tune == "head" else config.kept_side,
             crop=transform.crop,
             on_error=config.on_error,
-            errors_path=errors_file(accelerator, folder),
+            errors_path=errors_file(accelerator, folder, config.streaming),
             columns=columns,
             bands=transform.bands,
             held_out_campaign=config.held_out_campaign,
+            window=config.stream_window if config.streaming else 0,
         )
     if config.labelled < 1:
         galaxies = galaxies.only(labelled_rows(galaxies.ids, config.labelled, config.seed))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from gzfound.data import load_dataset
+from gzfound.data.stream import open_stream
 from gzfound.embedding import embed_arrays
 from gzfound.errors import DataError
 from gzfound.files import write_text
@@ -21,7 +22,13 @@ from gzfound.training.galaxies import check_columns, load_galaxies
 
 def tested_ids(config: FinetuneConfig) -> list[str]:
     """Names of the galaxies to test: a split or a column that is missing fails now, not later."""
-    splits = [load_dataset(name, config.data_config, config.test_split) for name in config.data]
+    if config.streaming:
+        splits = [
+            open_stream(name, config.data_config, config.test_split).labels()
+            for name in config.data
+        ]
+    else:
+        splits = [load_dataset(name, config.data_config, config.test_split) for name in config.data]
     names = [name for split in splits for name in split.column_names]
     check_columns(names, config.columns, config.test_split)
     return [name for split in splits for name in split["id_str"]]
@@ -42,6 +49,7 @@ def write_report(config: FinetuneConfig, task: Task, folder: Path, device: torch
         columns=config.columns,
         bands=transform.bands,
         held_out_campaign=config.held_out_campaign,
+        window=config.stream_window if config.streaming else 0,
     )
     outputs = outputs_of(head, embed_arrays(encoder, test.images, device))
     write_table(head_table(head, test.ids, outputs), folder / "predictions.parquet")

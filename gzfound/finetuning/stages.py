@@ -36,6 +36,7 @@ from gzfound.training.optim import build_optimiser, parameter_groups
 from gzfound.training.order import BatchOrder
 from gzfound.training.resident import batches_for
 from gzfound.training.run import PROBE, batch_order
+from gzfound.training.streamed import StreamedImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Tuning:
     accelerator: Accelerator
     folder: Path
     task: Task
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | StreamedImages
     parts: dict[str, Rows]
     model: HeadModel
     record: dict[str, Any]
@@ -157,7 +158,9 @@ def step_on(name: str, task: Task) -> Step:
     return step
 
 
-def validation(tuning: Tuning, inputs: npt.NDArray[Any], folder: Path, keep: bool) -> Validation:
+def validation(
+    tuning: Tuning, inputs: npt.NDArray[Any] | StreamedImages, folder: Path, keep: bool
+) -> Validation:
     """What scores the model after each epoch, and keeps the best weights in a folder."""
     rows, encoder = tuning.parts["validation"], tuning.model.encoder
     weights = folder / "weights"

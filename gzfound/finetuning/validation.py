@@ -18,6 +18,7 @@ from gzfound.models.checkpoint import read_config
 from gzfound.models.tuning import HeadModel
 from gzfound.training.galaxies import Rows
 from gzfound.training.patience import WATCHED
+from gzfound.training.streamed import StreamedImages
 
 
 class Validation:
@@ -37,7 +38,7 @@ class Validation:
         self,
         task: Task,
         rows: Rows,
-        inputs: npt.NDArray[Any],
+        inputs: npt.NDArray[Any] | StreamedImages,
         folder: Path,
         keep: bool,
         encoder: nn.Module,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,17 +62,23 @@ class ArrayBatches:
             return
         threads = torch.get_num_threads()
         # A thread that calls torch would start a team of its own, as large as that of the step.
-        with ThreadPoolExecutor(1, "gzfound-batches", torch.set_num_threads, (1,)) as ahead:
-            waiting = [ahead.submit(self._prepare, rows, epoch) for rows in steps[:1]]
+        pool = ThreadPoolExecutor(1, "gzfound-batches", torch.set_num_threads, (1,))
+        with closing(self._gathered(steps)) as gathered, pool as ahead:
+            waiting = [ahead.submit(self._prepare, gathered, rows, epoch) for rows in steps[:1]]
             for later in [*steps[1:], None]:
                 batch = waiting.pop().result()
                 torch.set_num_threads(threads)  # the last to set it sets it for threads to come
                 if later is not None:
-                    waiting.append(ahead.submit(self._prepare, later, epoch))
+                    waiting.append(ahead.submit(self._prepare, gathered, later, epoch))
                 yield self._arrive(batch, epoch)
 
-    def _prepare(self, rows: npt.NDArray[np.int64], epoch: int) -> Batch:
-        batch = {name: torch.from_numpy(array[rows]) for name, array in self.arrays.items()}
+    def _gathered(self, steps: npt.NDArray[np.int64]) -> Generator[Batch, None, None]:
+        """The rows of each step, gathered."""
+        for rows in steps:
+            yield {name: torch.from_numpy(array[rows]) for name, array in self.arrays.items()}
+
+    def _prepare(self, gathered: Iterator[Batch], rows: npt.NDArray[np.int64], epoch: int) -> Batch:
+        batch = next(gathered)
         if self.device.type == "cuda":
             batch = {name: value.pin_memory() for name, value in batch.items()}
         batch["rows"] = torch.from_numpy(rows)

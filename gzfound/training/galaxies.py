@@ -13,9 +13,12 @@ import numpy.typing as npt
 
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
+from gzfound.data.skipped import BadInput
+from gzfound.data.stream import open_stream
 from gzfound.data.table import shorten
 from gzfound.data.union import campaigns_in, check_ids, dataset_names, questions_of
 from gzfound.errors import ConfigError, DataError
+from gzfound.training.streamed import StreamedImages
 from gzfound.trees import DecisionTree
 from gzfound.votes import votes_from_columns
 
@@ -31,7 +34,7 @@ class Galaxies:
 
     Attributes:
         ids: ``id_str`` of each galaxy.
-        images: uint8 ``(N, size, size, C)``.
+        images: uint8 ``(N, size, size, C)``; read as they are asked for if they are streamed.
         tree: the questions that the sources have votes for; None without any.
         votes: ``(N, answers)``, zero where a source does not have the question; None without tree.
         no_votes: why there is no tree.
@@ -40,7 +43,7 @@ class Galaxies:
     """
 
     ids: list[str]
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8] | StreamedImages
     tree: DecisionTree | None
     votes: npt.NDArray[np.int32] | None
     no_votes: str = ""
@@ -51,10 +54,12 @@ class Galaxies:
         return len(self.ids)
 
     def only(self, rows: Rows) -> Galaxies:
-        """Some of the galaxies; their images are copied into memory."""
+        """Some of the galaxies; their images are copied into memory, unless they are streamed."""
         return Galaxies(
             [self.ids[row] for row in rows],
-            np.asarray(self.images[rows]),
+            self.images.only(rows)
+            if isinstance(self.images, StreamedImages)
+            else np.asarray(self.images[rows]),
             self.tree,
             None if self.votes is None else self.votes[rows],
             self.no_votes,
@@ -75,6 +80,7 @@ def load_galaxies(
     columns: Sequence[str] = (),
     bands: Bands = RGB,
     held_out_campaign: str = "",
+    window: int = 0,
 ) -> Galaxies:
     """Load and decode one split of every source.
 
@@ -92,6 +98,7 @@ def load_galaxies(
         columns: labels to keep beside the votes; a source without one has None.
         bands: what to make of the bands of each image.
         held_out_campaign: leaves without its galaxies and questions.
+        window: row groups to mix if the images are streamed, 0 to decode them now.
 
     Raises:
         ConfigError: no galaxy is of the held-out campaign, or all are; a crop is out of range, or
@@ -105,9 +112,13 @@ def load_galaxies(
         "on_error": on_error,
         "errors_path": errors_path if on_error == "skip" else None,
     }
-    datasets = [load_dataset(source, config, split, **skipped) for source in sources]
+    streams = [open_stream(source, config, split) for source in sources] if window else []
+    datasets = [stream.labels() for stream in streams]
+    if not window:
+        datasets = [load_dataset(source, config, split, **skipped) for source in sources]
     named = [dataset_names(d, source) for d, source in zip(datasets, sources, strict=True)]
     crops = crop_of_each(crop, sources)
+    places = [np.arange(len(dataset)) for dataset in datasets]
     if held_out_campaign:
         rows = _rows_without(named, held_out_campaign)
         left = [k for k, kept in enumerate(rows) if len(kept)]
@@ -115,9 +126,17 @@ def load_galaxies(
         named = [[named[k][row] for row in rows[k]] for k in left]
         crops = tuple(crops[k] for k in left)
         sources = [sources[k] for k in left]
+        streams = [streams[k] for k in left] if window else []
+        places = [rows[k] for k in left]
     check_ids(list(dict(zip(sources, datasets, strict=True)).items()))
-    cropped = zip(datasets, crops, strict=True)
-    decoded = [decoded_images(d, size, crop=part, bands=bands, **skipped) for d, part in cropped]
+    images: npt.NDArray[np.uint8] | StreamedImages
+    if window:
+        images = StreamedImages.of(
+            streams, places, crops, size=size, bands=bands, bad=BadInput(**skipped), window=window
+        )
+        kept = [np.arange(len(dataset)) for dataset in datasets]
+    else:
+        images, kept = _decoded(datasets, crops, size=size, bands=bands, **skipped)
     names = list(dict.fromkeys(name for d in datasets for name in d.column_names))
     check_columns(names, columns, split)
     try:
@@ -126,21 +145,26 @@ def load_galaxies(
             tree = tree.without(*questions_of(tree, held_out_campaign))
     except DataError as error:
         tree, no_votes = None, f"data: {error}"
+    pairs = list(zip(datasets, kept, strict=True))
     votes = None
     if tree is not None:
-        parts = zip(datasets, decoded, strict=True)
-        votes = np.concatenate(
-            [_votes(d, k.rows, tree, s) for (d, k), s in zip(parts, sources, strict=True)]
-        )
-    single = len(decoded) == 1
-    images = decoded[0].images if single else np.concatenate([kept.images for kept in decoded])
-    ids = [name for kept in decoded for name in kept.ids]
-    pairs = list(zip(datasets, decoded, strict=True))
-    labels = {c: [v for d, kept in pairs for v in _labels(d, kept.rows, c)] for c in columns}
-    campaigns = [
-        own[row] for own, kept in zip(named, decoded, strict=True) for row in np.asarray(kept.rows)
-    ]
+        parts = zip(pairs, sources, strict=True)
+        votes = np.concatenate([_votes(d, rows, tree, source) for (d, rows), source in parts])
+    ids = [name for d, rows in pairs for name in _values(d, rows, "id_str")]
+    labels = {c: [v for d, rows in pairs for v in _labels(d, rows, c)] for c in columns}
+    campaigns = [own[row] for own, rows in zip(named, kept, strict=True) for row in rows]
     return Galaxies(ids, images, tree, votes, no_votes, labels, campaigns)
+
+
+def _decoded(
+    datasets: Sequence[Dataset], crops: Sequence[float], **how: Any
+) -> tuple[npt.NDArray[np.uint8], list[Rows]]:
+    """The images of all datasets, and the rows of each that could be read."""
+    pairs = zip(datasets, crops, strict=True)
+    found = [decoded_images(dataset, crop=crop, **how) for dataset, crop in pairs]
+    one = len(found) == 1
+    images = found[0].images if one else np.concatenate([kept.images for kept in found])
+    return images, [np.asarray(kept.rows) for kept in found]
 
 
 def _rows_without(named: Sequence[list[str]], campaign: str) -> list[Rows]:
@@ -219,23 +243,28 @@ def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple
     return crops
 
 
-def _votes(dataset: Dataset, rows: Any, tree: DecisionTree, source: str) -> npt.NDArray[np.int32]:
+def _votes(dataset: Dataset, rows: Rows, tree: DecisionTree, source: str) -> npt.NDArray[np.int32]:
     chosen = dataset.with_format(None)
     nothing = np.zeros(len(dataset), dtype=np.int32)
     present = set(dataset.column_names)
     table = {name: chosen[name][:] if name in present else nothing for name in tree.columns}
     try:
-        votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[np.asarray(rows)]
+        votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[rows]
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
     return votes
 
 
-def _labels(dataset: Dataset, rows: Any, column: str) -> list[Any]:
+def _values(dataset: Dataset, rows: Rows, column: str) -> list[Any]:
+    values = dataset.with_format(None)[column][:]
+    return [values[row] for row in rows]
+
+
+def _labels(dataset: Dataset, rows: Rows, column: str) -> list[Any]:
     if column not in dataset.column_names:
         return [None] * len(rows)
-    values = dataset.with_format(None)[column][:]
+    values = _values(dataset, rows, column)
     names = getattr(dataset.features[column], "names", None)  # of a ClassLabel; -1 is no label
     if names:
         values = [names[v] if v is not None and v >= 0 else None for v in values]
-    return [values[row] for row in rows]
+    return values

@@ -57,10 +57,14 @@ class BatchOrder:
 
     def epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         """Rows of this process in every batch of an epoch, ``(steps, batch_size / processes)``."""
-        order = permutation(stream_key(self.seed, "order", epoch), len(self.rows))
+        order = self._shuffled(epoch)
         rows = self.rows if self.groups is None else self._balanced(self.groups, epoch)
         whole = rows[order[: self.steps * self.batch_size]]
         return whole.reshape(self.steps, self.processes, -1)[:, self.process]
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The places of the rows in the order of an epoch, at least those of its batches."""
+        return permutation(stream_key(self.seed, "order", epoch), len(self.rows))
 
     def _balanced(self, groups: npt.NDArray[np.int64], epoch: int) -> npt.NDArray[np.int64]:
         """As many rows as there are, the same number of each group, by turns over the epochs.

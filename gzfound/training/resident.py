@@ -12,6 +12,8 @@ from torch import Tensor
 
 from gzfound.training.batches import ArrayBatches, Batch, Batches, Make
 from gzfound.training.order import BatchOrder
+from gzfound.training.streamed import StreamedBatches, StreamedImages
+from gzfound.training.windows import WindowedOrder
 
 SHARE_OF_FREE_MEMORY = 0.5
 """Arrays go to the device whole if they take no more of its free memory than this."""
@@ -54,15 +56,23 @@ class ResidentBatches:
 
 
 def batches_for(
-    arrays: Mapping[str, npt.NDArray[Any]],
+    arrays: Mapping[str, npt.NDArray[Any] | StreamedImages],
     order: BatchOrder,
     device: torch.device,
     make: Make | None = None,
 ) -> Batches:
-    """Batches of arrays: from the device's memory where they fit, from the CPU's otherwise."""
-    if fits(sum(array.nbytes for array in arrays.values()), device):
-        return ResidentBatches(arrays, order, device, make)
-    return ArrayBatches(arrays, order, device, make)
+    """Batches of arrays: from the device's memory where they fit, from the CPU's otherwise.
+
+    If ``images`` are streamed, from where they are, in an order that keeps to few row groups.
+    """
+    images = arrays.get("images")
+    held = {k: array for k, array in arrays.items() if not isinstance(array, StreamedImages)}
+    if isinstance(images, StreamedImages):
+        windowed = WindowedOrder.of(order, images.pieces(), images.window)
+        return StreamedBatches(images, held, windowed, device, make)
+    if fits(sum(array.nbytes for array in held.values()), device):
+        return ResidentBatches(held, order, device, make)
+    return ArrayBatches(held, order, device, make)
 
 
 def fits(size: int, device: torch.device) -> bool:

@@ -73,6 +73,9 @@ class RunConfig:
         data_config: configuration of every dataset, such as ``tiny``.
         split: split to train on.
         labelled: share of its galaxies whose labels are learned, the same ones in every recipe.
+        streaming: read images from where they are as batches need them, and keep none on the disk;
+            data may then be addresses of datasets, such as https://, s3:// or hf://datasets/.
+        stream_window: row groups of the data that are mixed at a time when streaming.
         balance: let every campaign in the data fill the same share of an epoch.
         held_out_campaign: campaign to leave out, its galaxies and its questions.
         image_size: side in pixels at which images are decoded and kept for training; by default a
@@ -101,6 +104,8 @@ class RunConfig:
     data_config: str | None = None
     split: str = "train"
     labelled: float = 1.0
+    streaming: bool = False
+    stream_window: int = 32
     balance: bool = False
     held_out_campaign: str = ""
     image_size: int | None = None
@@ -119,7 +124,8 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "image_size", "in_chans"):
+        counts = ("epochs", "batch_size", "accumulate", "image_size", "in_chans", "stream_window")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}: {value} must be at least 1")
@@ -127,6 +133,9 @@ class RunConfig:
             raise ConfigError(f"seed: {self.seed} must be 0 to {2**32 - 1}")
         if not 0 < self.labelled <= 1:
             raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
+        if self.streaming and self.balance:
+            reason = "a small campaign would be read again and again"
+            raise ConfigError(f"balance: True does not go with streaming, where {reason}")
         trackers = [kind.value for kind in LoggerType]
         if self.tracker is not None and self.tracker not in trackers:
             raise ConfigError(f"tracker: {self.tracker!r}; allowed: {', '.join(trackers)}")
@@ -186,11 +195,15 @@ def open_run(config: C) -> tuple[Accelerator, Path, C]:
     return accelerator, folder, config
 
 
-def errors_file(accelerator: Accelerator, folder: Path) -> Path:
+def errors_file(accelerator: Accelerator, folder: Path, streaming: bool = False) -> Path:
     """Where this process lists images that it leaves out: those of the run, once each.
 
-    Every process meets them, and so does a run that goes on; the list of the main one is kept.
+    Every process meets them, and so does a run that goes on; the list of the main one is kept. When
+    streaming, each process meets its own as they come, and a run that goes on adds to the list.
     """
+    if streaming:
+        number = accelerator.process_index
+        return folder / (f"errors-{number}.jsonl" if number else "errors.jsonl")
     if not accelerator.is_main_process:
         return Path(os.devnull)
     path = folder / "errors.jsonl"

@@ -18,7 +18,7 @@ from gzfound.files import one_line_if_full, write_text
 WAITS = 0.05
 REMEDY = (
     "went by waiting for data: put GZFOUND_CACHE on a faster disk, lower image_size so that the "
-    "images fit in memory, or give each process more cores"
+    "images fit in memory, or give each process more cores; a streamed source may be slow"
 )
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gzfound import Embeddings, load_dataset, load_tree
+from gzfound.data.stream import open_stream
 from gzfound.data.table import read_table
 from gzfound.embedding.table import EmbeddingTable
 from gzfound.errors import DataError
@@ -444,6 +445,8 @@ def test_published_data_that_break_the_contract_are_named(
     pq.write_table(pa.table(columns), tmp_path / "gz" / "data" / "train-0.parquet")
     said = refused(case, partial(load_dataset, tmp_path / "gz"), str(tmp_path / "gz"))
     assert reason in str(said)
+    said = refused(case, lambda: open_stream(tmp_path / "gz").labels(), str(tmp_path / "gz"))
+    assert reason in str(said)
 
 
 @pytest.mark.parametrize(
@@ -483,6 +486,7 @@ def test_a_hostile_card_is_named_with_the_reason(
     (folder / "README.md").write_text(f"---\n{matter}\n---\n# Galaxies\n")
     said = refused(matter, partial(load_dataset, folder), str(folder))
     assert reason in str(said)
+    assert refused(matter, partial(open_stream, folder), str(folder))
 
 
 def test_python_in_a_dataset_directory_is_not_run(
@@ -507,6 +511,7 @@ def test_a_source_that_is_none_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert refused(repr(source), partial(load_dataset, source), "")
+    assert refused(repr(source), partial(open_stream, source), "")
 
 
 @pytest.mark.parametrize(
