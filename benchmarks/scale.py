@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 from kill_campaign import difference, result_of
 from killing import Ended, Kill, arguments, left_overs, recipe, run
 from scale_parts import (
@@ -48,6 +49,8 @@ from gzfound.training.telemetry import read_metrics
 
 ROOT = Path(__file__).parents[1]
 IMAGE_SIZE = 32
+CHECKPOINTS = 8
+"""Checkpoints of an epoch, of any length."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,15 @@ class ScaleConfig:
 
     output: str = ""
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
-    distinct: int = 100_000
+    distinct: int = 20_000
     stages: tuple[str, ...] = ()
-    encoder: str = "resnet10t"
+    encoder: str = "test_resnet"
     batch_size: int = 256
     rows_per_file: int = 2000
     home: str = str(ROOT / "build" / "bench_scale")
     pause_file: str = ""
 
     def __post_init__(self) -> None:
-        if not self.output:
-            raise ConfigError("output: missing; pass --output")
         for name in self.stages:
             if name not in STAGES:
                 raise ConfigError(f"stages: no stage {name!r}; allowed: {', '.join(STAGES)}")
@@ -164,7 +165,7 @@ class Scale:
     def training(self, folder: Path) -> Callable[[], Any]:
         """The recipe; it goes on where a folder holds a run that was killed."""
         batch = self.config.batch_size
-        every = max(1, rows_in(dataset_files(self.data, "train")) // batch // 20)
+        every = max(1, rows_in(dataset_files(self.data, "train")) // batch // CHECKPOINTS)
         options = {
             "data": self.data,
             "output": folder,
@@ -264,8 +265,10 @@ class Scale:
 
         def noted() -> None:
             number = os.environ.get("RANK", "0")
-            folders = [Path(os.environ[name]) for name in CACHES] if number == "0" else []
-            watched(work, self.home / f"note-{number}.json", folders)
+            caches = [self.home / name for name in ("decoded", "datasets")]
+            os.environ["GZFOUND_CACHE"] = str(caches[0])
+            datasets.config.HF_DATASETS_CACHE = caches[1]  # its variable was read on import
+            watched(work, self.home / f"note-{number}.json", caches if number == "0" else [])
 
         return run(noted, self.home / "log.txt", **how)
 
@@ -312,7 +315,6 @@ STAGES: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "kill_pretraining": Scale.kill_pretraining,
     "kill_extraction": Scale.kill_extraction,
 }
-CACHES = ("GZFOUND_CACHE", "HF_DATASETS_CACHE")
 
 
 def command(*words: str) -> Callable[[], Any]:
@@ -342,7 +344,6 @@ def pause(config: ScaleConfig) -> None:
 def one_size(config: ScaleConfig, galaxies: int, keep: Callable[[str, Any], None]) -> None:
     """The stages of a size that are not done yet; ``keep`` is told the result of each at once."""
     scale = Scale(config, galaxies, known(config, galaxies))
-    os.environ.update({name: str(scale.home / name.lower()) for name in CACHES})
     left = [name for name in config.stages or STAGES if name not in scale.found]
     if left and scale.found and not scale.home.exists():
         raise ConfigError(f"home: {scale.home} is gone, which {left[0]} needs")
@@ -377,6 +378,8 @@ def results(config: ScaleConfig) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what is not done yet of every size, smallest first, and print the tables."""
     config = parse_config(ScaleConfig, "A million galaxies.", argv)
+    if not config.output:
+        raise ConfigError("output: missing; pass --output")
     os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
     for galaxies in config.sizes:
 
