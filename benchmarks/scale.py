@@ -148,9 +148,9 @@ class Scale:
         return {**found, "galaxies": self.galaxies, "bytes": bytes_in(self.data), "complete": same}
 
     def pretrain(self) -> dict[str, Any]:
-        """One epoch over the train split, with nothing decoded before."""
+        """One epoch over the train split by one thread, with nothing decoded before."""
         folder = self.home / "run"
-        found = self.take(self.training(folder), folder, threads=2)
+        found = self.take(self.training(folder), folder)
         steps = _steps(folder)
         return {
             **found,
@@ -218,11 +218,11 @@ class Scale:
         folder, whole = self.home / "killed-run", self.found["pretrain"]
         steps = whole["seconds"] - whole["seconds_to_first_step"]
         work = self.training(folder)
-        first = self.killed(work, folder, steps / 2, threads=2)
+        first = self.killed(work, folder, steps / 2)
         done = len(_steps(folder))
         began = json.loads(self.note.read_text())["began"]
         setup = until_first_step(folder, began) if done else 0.0
-        again = self.take(work, folder, threads=2, fresh=False)
+        again = self.take(work, folder, fresh=False)
         wrong = difference(folder, result_of(self.home / "run"))
         shutil.rmtree(folder)
         return {
@@ -312,8 +312,8 @@ STAGES: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "pretrain": Scale.pretrain,
     "extract_1": Scale.extract_1,
     "extract_2": Scale.extract_2,
-    "kill_pretraining": Scale.kill_pretraining,
     "kill_extraction": Scale.kill_extraction,
+    "kill_pretraining": Scale.kill_pretraining,
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STAGES = ["simulate", "raw", "build", "pretrain", "extract_1", "extract_2"]
-STAGES += ["kill_pretraining", "kill_extraction"]
+STAGES += ["kill_extraction", "kill_pretraining"]
 
 
 @pytest.fixture
