@@ -111,7 +111,8 @@ def watched(work: Callable[[], Any], note: Path, folders: Sequence[Path]) -> Non
         while True:
             last = ended.wait(0.1)
             peaks["memory_peak"] = max(peaks["memory_peak"], own_memory())
-            peaks["mapped_peak"] = max(peaks["mapped_peak"], own_memory("RssFile"))
+            mapped = own_memory("RssFile") + own_memory("RssShmem")  # the latter on a RAM disk
+            peaks["mapped_peak"] = max(peaks["mapped_peak"], mapped)
             if last or time.monotonic() - looked > 2:
                 peaks["bytes_peak"] = max(peaks["bytes_peak"], sum(map(bytes_in, folders)))
                 looked = time.monotonic()
