@@ -69,7 +69,7 @@ def repeated(galaxies: Path, rows: int) -> Iterator[tuple[int, int, pa.Table]]:
     while first < rows:
         for file in dataset_files(galaxies):
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(500):
+                for batch in parquet.iter_batches(5000):
                     table = pa.Table.from_batches([batch]).slice(0, rows - first)
                     if not table.num_rows:
                         return
