@@ -165,7 +165,8 @@ class Scale:
     def training(self, folder: Path) -> Callable[[], Any]:
         """The recipe; it goes on where a folder holds a run that was killed."""
         batch = self.config.batch_size
-        every = max(1, rows_in(dataset_files(self.data, "train")) // batch // CHECKPOINTS)
+        rows = self.answer(lambda: rows_in(dataset_files(self.data, "train")))
+        every = max(1, rows // batch // CHECKPOINTS)
         options = {
             "data": self.data,
             "output": folder,
