@@ -28,6 +28,7 @@ from killing import Ended, Kill, arguments, left_overs, recipe, run
 from scale_parts import (
     IMAGES,
     TABLE,
+    bytes_held,
     bytes_in,
     dataset_files,
     digests,
@@ -180,6 +181,11 @@ class Scale:
         words = arguments(options, "--resume", "auto")
         return lambda: recipe("pretrain_simclr").main(words)
 
+    def parts(self) -> dict[str, Any]:
+        """What the memory of a build and of a run is made of, in bytes a galaxy."""
+        found: dict[str, Any] = self.answer(lambda: bytes_held(self.data))
+        return found
+
     def extract_1(self) -> dict[str, Any]:
         """Extraction by one process with a thread a core."""
         return self.extracted(self.home / "embeddings-1", 1)
@@ -266,9 +272,7 @@ class Scale:
 
         def noted() -> None:
             number = os.environ.get("RANK", "0")
-            caches = [self.home / name for name in ("decoded", "datasets")]
-            os.environ["GZFOUND_CACHE"] = str(caches[0])
-            datasets.config.HF_DATASETS_CACHE = caches[1]  # its variable was read on import
+            caches = self.use_caches()
             watched(work, self.home / f"note-{number}.json", caches if number == "0" else [])
 
         return run(noted, self.home / "log.txt", **how)
@@ -288,11 +292,23 @@ class Scale:
         together = {name: sum(note[name] for note in notes) for name in summed}
         return {**notes[0], "seconds": max(note["seconds"] for note in notes), **together}
 
+    def use_caches(self) -> list[Path]:
+        """Keep decoded images and the copies of ``datasets`` in the folder of this size."""
+        caches = [self.home / name for name in ("decoded", "datasets")]
+        os.environ["GZFOUND_CACHE"] = str(caches[0])
+        datasets.config.HF_DATASETS_CACHE = caches[1]  # its variable was read on import
+        return caches
+
     def answer(self, question: Callable[[], Any]) -> Any:
         """What a function finds out, in a fork: this process stays as small as it is."""
         answer = self.home / "answer.json"
         remove(answer)
-        ended = run(lambda: write_text(answer, json.dumps(question())), self.home / "log.txt")
+
+        def work() -> None:
+            self.use_caches()
+            write_text(answer, json.dumps(question()))
+
+        ended = run(work, self.home / "log.txt")
         if any(ended.statuses):
             raise GzfoundError(f"a check ended with {ended.statuses}: {self.home / 'log.txt'}")
         return json.loads(answer.read_text(encoding="utf-8"))
@@ -311,6 +327,7 @@ STAGES: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "raw": Scale.raw,
     "build": Scale.build,
     "pretrain": Scale.pretrain,
+    "parts": Scale.parts,
     "extract_1": Scale.extract_1,
     "extract_2": Scale.extract_2,
     "kill_extraction": Scale.kill_extraction,

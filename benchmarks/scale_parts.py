@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import threading
@@ -15,11 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from search_parts import own_memory
 
-from gzfound.data import decode_image
+from gzfound.data import decode_image, load_dataset
+from gzfound.data.image_index import ImageIndex
 from gzfound.data.ordered import ordered_map
 from gzfound.files import digest_of, write_text
 from gzfound.simulation.dataset import encode_jpeg
+from gzfound.training.galaxies import read_votes
 from gzfound.training.telemetry import read_metrics
+from gzfound.trees import DecisionTree
 
 TABLE, IMAGES = "table.parquet", "images"
 FILES_A_FOLDER = 1000
@@ -135,6 +139,33 @@ def watched(work: Callable[[], Any], note: Path, folders: Sequence[Path]) -> Non
     used = resource.getrusage(resource.RUSAGE_SELF)
     found = {"began": began, "seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime}
     write_text(note, json.dumps({**found, "memory_before": before, **peaks}))
+
+
+def bytes_held(data: Path) -> dict[str, float]:
+    """Memory a galaxy of what builds and runs hold of each, in bytes; only large data tell."""
+    found: dict[str, float] = {}
+    held: list[Any] = []
+
+    def measure(name: str, make: Callable[[], Any]) -> Any:
+        before = own_memory()
+        held.append(make())
+        gc.collect()
+        found[name] = (own_memory() - before) * 2**20
+        return held[-1]
+
+    dataset = measure("table of datasets", lambda: load_dataset(data, split="train"))
+    names = measure("names", lambda: list(dataset.with_format(None)["id_str"]))
+    paths = measure("paths of images", lambda: [f"{name[-5:]}/{name}.jpg" for name in names])
+    measure("index of images", lambda: ImageIndex(paths))
+    measure("images that were found", lambda: set(paths))
+    measure("votes", lambda: load_votes(dataset))
+    return {name: size / len(names) for name, size in found.items()}
+
+
+def load_votes(dataset: Any) -> Any:
+    """The votes ``(N, answers)`` of a dataset, as a training run holds them."""
+    tree = DecisionTree.from_columns(dataset.column_names).tree
+    return read_votes(dataset, np.arange(len(dataset)), tree, "data")
 
 
 def bytes_in(folder: Path) -> int:

@@ -130,7 +130,7 @@ def load_galaxies(
     if tree is not None:
         parts = zip(datasets, decoded, strict=True)
         votes = _joined(
-            [_votes(d, k.rows, tree, s) for (d, k), s in zip(parts, sources, strict=True)]
+            [read_votes(d, k.rows, tree, s) for (d, k), s in zip(parts, sources, strict=True)]
         )
     images = _joined([kept.images for kept in decoded])
     ids = [name for kept in decoded for name in kept.ids]
@@ -223,7 +223,14 @@ def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple
     return crops
 
 
-def _votes(dataset: Dataset, rows: Rows, tree: DecisionTree, source: str) -> npt.NDArray[np.int32]:
+def read_votes(
+    dataset: Dataset, rows: Rows, tree: DecisionTree, source: str
+) -> npt.NDArray[np.int32]:
+    """The votes ``(len(rows), answers)`` of some rows of a dataset; zero for columns it lacks.
+
+    Raises:
+        DataError: a count cannot be used; the message begins with ``source``.
+    """
     nothing = np.zeros(len(dataset), dtype=np.int32)
     present = set(dataset.column_names)
     table = {name: _column(dataset, name) if name in present else nothing for name in tree.columns}

@@ -15,7 +15,7 @@ from gzfound.data import split_by_id
 from gzfound.errors import ConfigError, DataError
 from gzfound.models import EncoderTransform
 from gzfound.training.augment import Augment
-from gzfound.training.galaxies import Galaxies, _votes, crop_of_each, load_galaxies
+from gzfound.training.galaxies import Galaxies, crop_of_each, load_galaxies, read_votes
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 from gzfound.votes import votes_from_columns
@@ -83,7 +83,7 @@ def test_votes_take_the_memory_of_arrays(simulated_galaxies: Path, tmp_path: Pat
     tree = DecisionTree.from_columns(many.column_names).tree
     rows = np.arange(len(many))
     tracemalloc.start()
-    votes = _votes(many, rows, tree, "many")
+    votes = read_votes(many, rows, tree, "many")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     one = votes_from_columns({name: few[name][:] for name in tree.columns}, tree)
@@ -98,10 +98,11 @@ def test_votes_that_are_missing_are_named(simulated_galaxies: Path) -> None:
     holes = [None if row == 5 else count for row, count in enumerate(few[column][:])]
     spoilt = few.remove_columns(column).add_column(column, holes)
     with pytest.raises(DataError, match=f"here: row 5, column '{column}': None is missing"):
-        _votes(spoilt, np.arange(len(few)), tree, "here")
+        read_votes(spoilt, np.arange(len(few)), tree, "here")
     kept = np.array([1, 3])
     np.testing.assert_array_equal(
-        _votes(few, kept, tree, "here"), _votes(few, np.arange(len(few)), tree, "here")[kept]
+        read_votes(few, kept, tree, "here"),
+        read_votes(few, np.arange(len(few)), tree, "here")[kept],
     )
 
 
