@@ -38,6 +38,7 @@ from scale_parts import (
     until_first_step,
     watched,
     write_raw,
+    write_votes,
 )
 from scale_tables import growth_table, kill_table, time_table
 
@@ -147,6 +148,17 @@ class Scale:
         )
         shutil.rmtree(raw)
         return {**found, "galaxies": self.galaxies, "bytes": bytes_in(self.data), "complete": same}
+
+    def build_votes(self) -> dict[str, Any]:
+        """``gzfound build`` of the votes alone: a table without images."""
+        table, target = self.home / "votes.parquet", self.home / "votes"
+        self.answer(lambda: write_votes(self.data, table))
+        options = {"campaign": "gz_hubble", "output": target}
+        found = self.take(command("build", str(table), *arguments(options)), target)
+        found |= {"galaxies": self.galaxies, "bytes": bytes_in(target)}
+        table.unlink()
+        shutil.rmtree(target)
+        return found
 
     def pretrain(self) -> dict[str, Any]:
         """One epoch over the train split by one thread, with nothing decoded before."""
@@ -326,6 +338,7 @@ STAGES: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "simulate": Scale.simulate,
     "raw": Scale.raw,
     "build": Scale.build,
+    "build_votes": Scale.build_votes,
     "pretrain": Scale.pretrain,
     "parts": Scale.parts,
     "extract_1": Scale.extract_1,

@@ -91,6 +91,15 @@ def turned(jpeg: bytes, turn: int, rng: np.random.Generator) -> bytes:
     return encode_jpeg(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
 
 
+def write_votes(data: Path, target: Path) -> None:
+    """The table of a dataset without its images."""
+    files = dataset_files(data)
+    names = [name for name in pq.read_schema(files[0]).names if name != "image"]
+    with pq.ParquetWriter(target, pq.read_table(files[0], columns=names).schema) as writer:
+        for file in files:
+            writer.write_table(pq.read_table(file, columns=names))
+
+
 def dataset_files(folder: Path, *splits: str) -> list[Path]:
     """The Parquet files of a dataset, or of some of its splits, in the order of its rows."""
     splits = splits or ("train", "test")

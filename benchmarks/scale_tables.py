@@ -11,6 +11,7 @@ Sizes = Mapping[str, Mapping[str, Mapping[str, Any]]]
 MEASURED = {
     "simulate": "simulate",
     "build": "build",
+    "build_votes": "build, votes alone",
     "pretrain": "pretrain, one epoch",
     "extract_1": "extract, 1 process",
     "extract_2": "extract, 2 processes",

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-STAGES = ["simulate", "raw", "build", "pretrain", "parts", "extract_1", "extract_2"]
+STAGES = ["simulate", "raw", "build", "build_votes", "pretrain", "parts", "extract_1", "extract_2"]
 STAGES += ["kill_extraction", "kill_pretraining"]
 
 
