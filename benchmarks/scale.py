@@ -47,6 +47,7 @@ from gzfound.errors import ConfigError, GzfoundError, one_line_errors
 from gzfound.evaluation.results import write_results
 from gzfound.files import write_text
 from gzfound.training.config import parse_config
+from gzfound.training.provenance import revision
 from gzfound.training.telemetry import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -372,8 +373,13 @@ def pause(config: ScaleConfig) -> None:
         time.sleep(1)
 
 
-def one_size(config: ScaleConfig, galaxies: int, keep: Callable[[str, Any], None]) -> None:
-    """The stages of a size that are not done yet; ``keep`` is told the result of each at once."""
+def one_size(
+    config: ScaleConfig, galaxies: int, code: str, keep: Callable[[str, Any], None]
+) -> None:
+    """The stages of a size that are not done yet; ``keep`` is told the result of each at once.
+
+    Each result has ``code``, the revision when this process began: others may be of another one.
+    """
     scale = Scale(config, galaxies, known(config, galaxies))
     left = [name for name in config.stages or STAGES if name not in scale.found]
     if left and scale.found and not scale.home.exists():
@@ -384,6 +390,7 @@ def one_size(config: ScaleConfig, galaxies: int, keep: Callable[[str, Any], None
         print(f"{galaxies:,}: {name} ...", flush=True)
         found = STAGES[name](scale)
         found["load_average"] = {"before": load, "after": os.getloadavg()}
+        found["revision"] = code
         found["ended"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         scale.found[name] = found
         keep(name, found)
@@ -412,6 +419,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not config.output:
         raise ConfigError("output: missing; pass --output")
     os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
+    code = revision()
     for galaxies in config.sizes:
 
         def keep(name: str, found: Any, size: str = str(galaxies)) -> None:
@@ -421,7 +429,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             whole["options"] = {name: getattr(config, name) for name in names}
             write_results(config.output, whole)
 
-        one_size(config, galaxies, keep)
+        one_size(config, galaxies, code, keep)
     if all(set(known(config, galaxies)) == set(STAGES) for galaxies in config.sizes):
         remove(Path(config.home))
     sizes = results(config)["sizes"]
