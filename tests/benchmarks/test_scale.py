@@ -148,3 +148,45 @@ def test_growth_by_hand(module: Any) -> None:
     table = tables.growth_table({"2000": {"build": many}, "1000": {"build": few, "simulate": {}}})
     row = "| build | 1,000, 2,000 | 2,000 µs | 1,000 µs | 1,049 bytes |"
     assert table.splitlines()[2:] == [row]
+
+
+@pytest.fixture
+def sizes() -> Any:
+    """What was found at full size."""
+    found = json.loads((BENCHMARKS / "results" / "scale.json").read_text(encoding="utf-8"))
+    assert list(found["sizes"]) == ["10000", "100000", "1000000"]
+    return found["sizes"]
+
+
+def test_the_page_holds_the_tables(module: Any, sizes: Any) -> None:
+    page = (BENCHMARKS.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    tables, plan = module("scale_tables"), module("scale_plan")
+    for table in (tables.time_table, tables.growth_table, tables.kill_table):
+        assert table(sizes) in page
+    assert plan.plan_table(plan.load_rates()) in page
+    parts = sizes["1000000"]["parts"]
+    for name in ("table of datasets", "names", "votes", "paths of images", "index of images"):
+        assert f"| {parts[name]:.0f} |" in page, name
+
+
+def test_nothing_was_lost_doubled_or_changed(sizes: Any) -> None:
+    for stages in sizes.values():
+        assert all(stages[name]["complete"] for name in ("build", "pretrain"))
+        assert all(stages[name]["complete"] for name in ("extract_1", "extract_2"))
+        assert stages["extract_2"]["identical"]
+        assert 0 < stages["kill_extraction"]["files_kept"] < stages["kill_extraction"]["files"]
+        assert stages["kill_extraction"]["identical"]
+        if "kill_pretraining" in stages:
+            assert 0 < stages["kill_pretraining"]["steps_done"] < stages["pretrain"]["steps"]
+            assert stages["kill_pretraining"]["identical"]
+
+
+@pytest.mark.parametrize("stage", ["build", "pretrain", "extract_1", "extract_2"])
+def test_a_further_galaxy_takes_the_same_time_of_the_processor(
+    module: Any, sizes: Any, stage: str
+) -> None:
+    slope = module("scale_tables").slope
+    few, some, many = (sizes[size][stage] for size in sizes)
+    early, late = slope(few, some, "cpu_seconds"), slope(some, many, "cpu_seconds")
+    assert late == pytest.approx(early, rel=0.05)
+    assert slope(some, many, "memory") < 1200
