@@ -242,7 +242,7 @@ def read_votes(
 
 
 def _column(dataset: Dataset, name: str) -> Any:
-    """A column of numbers, as an array unless some are missing: a list takes several times as much."""
+    """A column of numbers, as an array unless some are missing: a list takes far more."""
     held = dataset.select_columns([name]).with_format("arrow")[:].column(name)
     return held.to_pylist() if held.null_count else held.to_numpy()
 
