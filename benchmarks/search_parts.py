@@ -86,10 +86,10 @@ def watched(work: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> 
     return {**found, "memory_before": seen[0], "memory_peak": max(seen)}
 
 
-def own_memory() -> float:
-    """Resident memory of this process that is no mapped file, in MiB."""
+def own_memory(kind: str = "RssAnon") -> float:
+    """Resident memory of this process that is no mapped file, or of another kind, in MiB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if line.startswith("RssAnon")]
+    (line,) = [line for line in lines if line.startswith(kind)]
     return int(line.split()[1]) / 1024
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from gzfound.data.image_index import ImageIndex, id_of
 from gzfound.data.several import (
     find_image,
     galaxies_of_pattern,
@@ -112,12 +112,6 @@ def _is_utf8(path: str, folder: Path, bad: BadInput) -> bool:
     return True
 
 
-def id_of(path: str) -> str:
-    """The ``id_str`` of an image without a table: its relative path without the suffix."""
-    ending = next(e for e in (*FITS_ENDINGS, PurePath(path).suffix) if path.endswith(e))
-    return path[: -len(ending)]
-
-
 def _table_path(folder: Path, table: str | Path | None) -> Path | None:
     if table is None:
         return None
@@ -158,7 +152,7 @@ def _with_table(
 def _with_parts(
     folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
 ) -> dict[str, Any]:
-    columns, rows = galaxies_of_table(folder, index_images(images), table, bad)
+    columns, rows = galaxies_of_table(folder, ImageIndex(images), table, bad)
     if not leave_out_others:
         root = folder.absolute()
         used = {Path(part["path"]) for parts in columns["fits_files"] for part in parts}
@@ -177,7 +171,7 @@ def _labels(table: LabelTable, rows: list[int]) -> dict[str, Any]:
 
 def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) -> list[Match]:
     """Row and image of each row whose image is there."""
-    index = index_images(images)
+    index = ImageIndex(images)
     matches, missing = [], []
     for row, name in enumerate(table.names):
         try:
@@ -198,16 +192,6 @@ def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) ->
     for row, name in missing:
         bad.meet(name, DataError(f"{table.path}: row {row + 1} names a missing image '{name}'"))
     return matches
-
-
-def index_images(images: list[str]) -> dict[str, list[str]]:
-    """Images by everything a table may call them; a full relative path wins over the rest."""
-    index: dict[str, list[str]] = defaultdict(list)
-    for path in images:
-        for key in {id_of(path), PurePath(path).name, PurePath(id_of(path)).name} - {path}:
-            index[key].append(path)
-    index.update({path: [path] for path in images})
-    return index
 
 
 def _check_unlisted(images: list[str], used: set[str], table: Path, bad: BadInput) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from gzfound.data.image_index import ImageIndex
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import LabelTable
 from gzfound.errors import DataError
@@ -73,13 +74,13 @@ def galaxies_of_pattern(source: str, images: Sequence[str], bad: BadInput) -> Co
 
 
 def galaxies_of_table(
-    folder: Path, index: Mapping[str, Sequence[str]], table: LabelTable, bad: BadInput
+    folder: Path, index: ImageIndex, table: LabelTable, bad: BadInput
 ) -> tuple[Columns, list[int]]:
     """The galaxies of a table with a column of files for each band, or with a column of HDUs.
 
     Args:
         folder: that holds the files.
-        index: paths relative to it, by everything a table may call them.
+        index: of paths relative to it.
         table: with bands or HDUs.
         bad: what becomes of rows without a file.
 
@@ -122,9 +123,7 @@ def _default_id(table: LabelTable, row: int) -> str:
     return f"{stem}-{part.hdus[row]}" if part.hdus[row] else stem
 
 
-def _found(
-    name: str, row: int, folder: Path, index: Mapping[str, Sequence[str]], table: LabelTable
-) -> str:
+def _found(name: str, row: int, folder: Path, index: ImageIndex, table: LabelTable) -> str:
     """The path, relative to the folder, of the file that a row names."""
     found = find_image(name, row, folder, index, table)
     if found is None:
@@ -136,7 +135,7 @@ def _found(
 
 
 def find_image(
-    name: str, row: int, folder: Path, index: Mapping[str, Sequence[str]], table: LabelTable
+    name: str, row: int, folder: Path, index: ImageIndex, table: LabelTable
 ) -> str | None:
     """The path, relative to the folder, of the image that a row names; None without one.
 
@@ -146,7 +145,7 @@ def find_image(
     key = PurePath(name)
     if key.is_absolute() and key.is_relative_to(folder.absolute()):
         key = key.relative_to(folder.absolute())
-    found = index.get(key.as_posix(), ())
+    found = index.get(key.as_posix())
     if len(found) > 1:
         reason = f"row {row + 1} names '{name}', which fits {found[0]} and {found[1]}"
         raise DataError(f"{table.path}: {reason}")

@@ -1,4 +1,8 @@
-"""The Parquet files of one split: rows in as tables of any size, files of fixed row groups out."""
+"""The Parquet files of one split: rows in as tables of any size, files of fixed row groups out.
+
+A writer holds what it will say of each row group at the end of the file, so memory grows with the
+row groups of a file: they are limited too, for tables without images or with tiny ones.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,20 @@ from gzfound.data.card import SplitSize
 
 ROWS_PER_GROUP = 100
 BYTES_PER_FILE = 256 * 2**20
+GROUPS_PER_FILE = 1000
 TINY_EVERY = 100
 TINY_LEAST = 8
 
 
 class ParquetShards:
-    """The Parquet files of one split: fixed row groups, a new file every ``BYTES_PER_FILE``."""
+    """The Parquet files of one split: fixed row groups, a new file when one is large or long."""
 
     def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
         self._folder, self._split, self._schema = folder, split, schema
         self._pending = schema.empty_table()
         self._files: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
+        self._groups = 0
 
     def add(self, table: pa.Table) -> None:
         """Add rows; whole row groups are written at once, the rest waits."""
@@ -39,13 +45,16 @@ class ParquetShards:
             dictionaries = [name for name in ("dataset_name",) if name in self._schema.names]
             self._writer = pq.ParquetWriter(path, self._schema, use_dictionary=dictionaries)
         self._writer.write_table(table.combine_chunks(), row_group_size=ROWS_PER_GROUP)
-        if self._files[-1].stat().st_size >= BYTES_PER_FILE:
+        self._groups += 1
+        large = self._files[-1].stat().st_size >= BYTES_PER_FILE
+        if large or self._groups >= GROUPS_PER_FILE:
             self._close_file()
 
     def _close_file(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+            self._groups = 0
 
     def finish(self) -> SplitSize:
         """Write what waits and name the files; a split without rows has no file."""

@@ -160,7 +160,7 @@ def extract(
     fits: FitsConfig | None = None,
     streaming: bool = False,
 ) -> Extraction:
-    """Embed every galaxy of a dataset into Parquet; memory does not grow with their number.
+    """Embed every galaxy of a dataset into Parquet; of memory, only its table grows with them.
 
     Args:
         output: file to write, or with ``rows_per_file`` a directory of files.

@@ -60,8 +60,9 @@ class Shards:
         return max(1, -(-self.galaxies // self.rows))
 
     def path(self, number: int) -> Path:
-        """A file."""
-        return self.folder / f"part-{number:05d}.parquet"
+        """A file; the order of the names is that of the numbers."""
+        digits = max(5, len(str(self.count - 1)))
+        return self.folder / f"part-{number:0{digits}d}.parquet"
 
     def stretch(self, number: int) -> range:
         """The rows of the data in a file."""

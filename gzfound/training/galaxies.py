@@ -149,7 +149,7 @@ def load_galaxies(
     votes = None
     if tree is not None:
         parts = zip(pairs, sources, strict=True)
-        votes = np.concatenate([_votes(d, rows, tree, source) for (d, rows), source in parts])
+        votes = _joined([read_votes(d, rows, tree, source) for (d, rows), source in parts])
     ids = [name for d, rows in pairs for name in _values(d, rows, "id_str")]
     labels = {c: [v for d, rows in pairs for v in _labels(d, rows, c)] for c in columns}
     campaigns = [own[row] for own, rows in zip(named, kept, strict=True) for row in rows]
@@ -162,9 +162,12 @@ def _decoded(
     """The images of all datasets, and the rows of each that could be read."""
     pairs = zip(datasets, crops, strict=True)
     found = [decoded_images(dataset, crop=crop, **how) for dataset, crop in pairs]
-    one = len(found) == 1
-    images = found[0].images if one else np.concatenate([kept.images for kept in found])
-    return images, [np.asarray(kept.rows) for kept in found]
+    return _joined([kept.images for kept in found]), [np.asarray(kept.rows) for kept in found]
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """One array of several; that of a single source is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _rows_without(named: Sequence[list[str]], campaign: str) -> list[Rows]:
@@ -243,16 +246,28 @@ def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple
     return crops
 
 
-def _votes(dataset: Dataset, rows: Rows, tree: DecisionTree, source: str) -> npt.NDArray[np.int32]:
-    chosen = dataset.with_format(None)
+def read_votes(
+    dataset: Dataset, rows: Rows, tree: DecisionTree, source: str
+) -> npt.NDArray[np.int32]:
+    """The votes ``(len(rows), answers)`` of some rows of a dataset; zero for columns it lacks.
+
+    Raises:
+        DataError: a count cannot be used; the message begins with ``source``.
+    """
     nothing = np.zeros(len(dataset), dtype=np.int32)
     present = set(dataset.column_names)
-    table = {name: chosen[name][:] if name in present else nothing for name in tree.columns}
+    table = {name: _column(dataset, name) if name in present else nothing for name in tree.columns}
     try:
-        votes: npt.NDArray[np.int32] = votes_from_columns(table, tree)[rows]
+        votes = votes_from_columns(table, tree)
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
-    return votes
+    return votes if len(rows) == len(votes) else votes[rows]
+
+
+def _column(dataset: Dataset, name: str) -> Any:
+    """A column of numbers, as an array unless some are missing: a list takes far more."""
+    held = dataset.select_columns([name]).with_format("arrow")[:].column(name)
+    return held.to_pylist() if held.null_count else held.to_numpy()
 
 
 def _values(dataset: Dataset, rows: Rows, column: str) -> list[Any]:

@@ -91,12 +91,20 @@ def test_files_do_not_depend_on_the_batches(tmp_path: Path) -> None:
     assert contents[0] == contents[1] == contents[2]
 
 
-def test_big_splits_take_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With files closed after one byte, 250 rows in groups of 100 make three files."""
-    monkeypatch.setattr(shards, "BYTES_PER_FILE", 1)
+@pytest.mark.parametrize("limit", ["BYTES_PER_FILE", "GROUPS_PER_FILE"])
+def test_big_splits_take_several_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """With files closed after one byte, or one group, 250 rows in groups of 100 make three files.
+
+    Each file counts its groups anew: the first two hold 100 rows, the last one 50.
+    """
+    monkeypatch.setattr(shards, limit, 1)
     output = write(tmp_path / "out")
     names = sorted(path.name for path in (output / "data").glob("train-*"))
     assert names == [f"train-{n:05d}-of-00003.parquet" for n in range(3)]
+    rows = [pq.read_metadata(output / "data" / name).num_rows for name in names]
+    assert rows == [100, 100, 50]
     assert datasets.load_dataset(str(output), split="train")["ra"][:] == [
         float(n) for n in range(250)
     ]

@@ -315,3 +315,15 @@ def test_forward_passes_do_not_depend_on_the_files(rows: int, together: int) -> 
         held = {row for batch in files.batches([number]) for row in batch}
         assert held >= set(files.stretch(number))
     assert [row for n in range(files.count) for row in files.stretch(n)] == list(range(23))
+
+
+@pytest.mark.parametrize(("galaxies", "name"), [(100_000, "part-00000"), (100_001, "part-000000")])
+def test_names_of_many_files_sort_as_their_numbers(
+    encoder: nn.Module, galaxies: int, name: str
+) -> None:
+    """From 100,001 files on, names of five digits would come in another order than the rows."""
+    shards = Shards(Path("e"), 1, galaxies, 4, 16, {}, EncoderIdentity.of(encoder))
+    assert shards.path(0).stem == name
+    numbers = [0, 1, 10, 9_999, 10_000, 99_999, shards.count - 1]
+    paths = [shards.path(number) for number in sorted(set(numbers))]
+    assert sorted(paths) == paths

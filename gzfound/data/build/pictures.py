@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 
 from gzfound.data.decode import decode_image
-from gzfound.data.folder import IMAGE_ENDINGS, index_images, list_images
+from gzfound.data.folder import IMAGE_ENDINGS, list_images
+from gzfound.data.image_index import ImageIndex
 from gzfound.data.read import file_bytes
 from gzfound.data.skipped import BadInput
 from gzfound.data.table import FITS_ENDINGS
@@ -28,7 +29,7 @@ class Pictures:
         if not self._paths:
             taken = f"build takes {', '.join(IMAGE_ENDINGS)}, not FITS"
             raise DataError(f"images '{folder}': no images in it; {taken}")
-        self._index = index_images(self._paths)
+        self._index = ImageIndex(self._paths)
         self._used: set[str] = set()
 
     def find(self, name: str) -> str:
@@ -37,7 +38,7 @@ class Pictures:
         Raises:
             ImageError: there is none, or more than one.
         """
-        found = self._index.get(name) or self._index.get(PurePath(name).name, [])
+        found = self._index.get(name) or self._index.get(PurePath(name).name)
         if not found:
             raise ImageError(f"no such image in {self._folder.name}")
         if len(found) > 1:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from gzfound.data.folder import id_of
+from gzfound.data.image_index import id_of
 from gzfound.data.shards import ROWS_PER_GROUP
 from gzfound.data.table import (
     FILE_COLUMNS,
