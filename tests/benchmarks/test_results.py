@@ -129,7 +129,7 @@ def test_what_was_killed_came_out_the_same() -> None:
     assert f"{kills} kills in {chains} chains" in page
     assert f"{stopped} signals" in page
     two = found["terminated"]["finetune, 2 processes"]["statuses"]
-    assert two == {"-15": 3}, "none ended with a checkpoint, as the page says"
+    assert two == {"75": 3}, "all ended with a checkpoint, as the page says"
     assert "all 3 to fine-tuning by two processes" in " ".join(page.split())
     assert found["revision"][:7] in page
     assert f"--seed {found['options']['seed']} " in page
