@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from kill_campaign import difference, result_of
+from kill_runs import difference, result_of
 from killing import Ended, Kill, arguments, left_overs, recipe, run
 from scale_parts import (
     IMAGES,
