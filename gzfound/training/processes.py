@@ -144,6 +144,8 @@ class _Normalise(torch.autograd.Function):
         given = gradient, input, weight, mean, variance, None, None, False, ctx.eps
         backward = torch.ops.aten.native_batch_norm_backward
         _, of_weight, of_bias = backward(*given, [False, True, True])
+        if not ctx.needs_input_grad[0]:
+            return None, of_weight, of_bias, None, None, None, None
         gathered = _Gathered(torch.stack((of_weight, of_bias)).double())
         through, _, _ = backward(*given, [True, False, False])
         of_scaled, of_all = (gathered.total() / ctx.count).to(mean.dtype)

@@ -70,29 +70,51 @@ def test_without_shared_batch_norm_two_processes_learn_something_else(
     [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}, {"eps": 0.1}],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_alone_it_is_the_batch_norm_of_torch(
-    alone: None, options: dict[str, Any], dtype: torch.dtype
+    alone: None, options: dict[str, Any], dtype: torch.dtype, layout: torch.memory_format
 ) -> None:
     """Outputs, gradients and statistics of two steps, then of evaluation."""
     torch.manual_seed(0)
     plain = nn.BatchNorm2d(5, **options)
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter)
     plain = plain.double() if dtype == torch.float64 else plain
     shared = share_layers(copy.deepcopy(plain), CPU, batch_norm=True)
     assert type(shared) is SharedBatchNorm
     bound = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
     for training in (True, True, False):
-        images = (torch.randn(4, 5, 3, 3) * 2 + 3).to(dtype)
+        images = (torch.randn(4, 5, 3, 3) * 2 + 3).to(dtype, memory_format=layout)
         found = []
         for norm in (plain.train(training), shared.train(training)):
             pixels = images.clone().requires_grad_()
             out = norm(pixels)
             assert out.dtype == dtype
-            (gradient,) = torch.autograd.grad((out.double() ** 3).sum(), pixels)
-            found.append((out, gradient))
+            wanted = (pixels, *norm.parameters())
+            gradients = torch.autograd.grad((out.double() ** 3).mean(), wanted)
+            found.append((out, *gradients))
         for ours, theirs in zip(*found, strict=True):
             torch.testing.assert_close(ours, theirs, atol=bound, rtol=bound)
     for name, buffer in plain.named_buffers():
         torch.testing.assert_close(dict(shared.named_buffers())[name], buffer)
+
+
+def test_rows_of_features_and_inputs_without_gradient(alone: None) -> None:
+    """Those of a projection head, and of a layer behind frozen ones."""
+    torch.manual_seed(0)
+    plain = nn.BatchNorm1d(6)
+    for parameter in plain.parameters():
+        nn.init.normal_(parameter)
+    shared = share_layers(copy.deepcopy(plain), CPU, batch_norm=True)
+    rows, direction = torch.randn(8, 6), torch.randn(8, 6)
+    for given in (rows, rows.clone().requires_grad_()):
+        found = []
+        for norm in (plain, shared):
+            wanted = [*norm.parameters(), *([given] if given.requires_grad else [])]
+            found.append(torch.autograd.grad((norm(given) * direction).sum(), wanted))
+        assert len(found[0]) == 2 + given.requires_grad
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_layers_are_replaced_and_keep_their_parameters() -> None:

@@ -46,6 +46,12 @@ def test_what_is_packaged_is_small_half_precision_and_says_where_it_comes_from()
         assert notes["limits"]
         assert notes["results"]
         assert not any(str(part).startswith("/") for part in notes["config"]["data"])
+
+
+def test_packaged_heads_are_small_and_say_what_they_are() -> None:
+    """How one gets into the package is tested in ``tests/recipes/test_pack_head.py``."""
+    if not list_weights(head=True):
+        pytest.skip("no weights of this package have a head")
     for name in list_weights(head=True):
         head = load_file(FOLDER / name / "head.safetensors").values()
         assert {v.dtype for v in head if v.ndim > 1} <= {torch.bfloat16, torch.float16}
