@@ -98,7 +98,7 @@ def predict(
     """Predict what weights were fine-tuned on, such as votes with 90 % intervals: a Parquet file.
 
     Args:
-        data: a folder of images, a dataset directory or a hub name.
+        data: a folder of images, a dataset directory, a hub name, or an address, which is streamed.
         weights: weights directory of a fine-tuning recipe, or name of gzfound weights that have a
             head; by default those that ship with the package, if any have one.
         output: Parquet file to write.

@@ -47,7 +47,8 @@ def predict(
     """Predict what the weights were fine-tuned on.
 
     Args:
-        source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
+        source: a folder of images, a dataset directory, a hub name, an address of a dataset such as
+            ``https://...``, which is streamed, or a loaded dataset.
         weights: a weights directory with a head, such as those of ``recipes/finetune_tree.py``, or
             a name of ``gzfound.list_weights(head=True)``; by default the weights with a head that
             ship with the package.

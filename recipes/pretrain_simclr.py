@@ -83,7 +83,10 @@ class Watch:
 
     def __init__(self, galaxies: Galaxies, count: int) -> None:
         rows = watched_rows(galaxies, count)
-        self.images = galaxies.images[rows]
+        if isinstance(galaxies.images, StreamedImages):
+            self.images, rows = galaxies.images.readable(rows)
+        else:
+            self.images = galaxies.images[rows]
         self.tree = galaxies.tree
         self.votes = None if galaxies.votes is None else galaxies.votes[rows]
         self.warned = False
@@ -211,7 +214,7 @@ def pretrain(config: PretrainConfig) -> None:
         Watch(galaxies, config.watch),
     )
     if accelerator.is_main_process:
-        record = provenance("pretrain_simclr", config)
+        record = provenance("pretrain_simclr", config, galaxies.licences)
         head = None if tree is None else trained.head
         save_weights(folder / "weights", trained.encoder, transform, record, head=head)
     close_run(accelerator, folder, config)

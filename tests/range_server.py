@@ -13,11 +13,15 @@ from typing import Any
 
 
 class RangeServer(ThreadingHTTPServer):
-    """Counts the bytes of files that it sent, and fails ``failing`` requests for ranges first."""
+    """Counts the bytes of files that it sent.
+
+    It fails ``failing`` requests for ranges first, and all for paths that end in ``broken``.
+    """
 
     daemon_threads = True
     sent = 0
     failing = 0
+    broken: str | None = None
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -25,6 +29,9 @@ class _Handler(SimpleHTTPRequestHandler):
     server: Any
 
     def do_GET(self) -> None:
+        if self.server.broken and self.path.endswith(self.server.broken):
+            self.send_error(503)
+            return
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         path = Path(self.translate_path(self.path))
         if not wanted or not path.is_file():
@@ -46,6 +53,9 @@ class _Handler(SimpleHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_HEAD(self) -> None:
+        if self.server.broken and self.path.endswith(self.server.broken):
+            self.send_error(503)
+            return
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             super().do_HEAD()

@@ -20,7 +20,8 @@ _SAMPLES = 1024
 def dataset_key(files: Dataset) -> str:
     """A hash of the names of all galaxies, in order, and of 1,024 images spread over them.
 
-    Of a stream, the names, and the number of bytes of each file, which takes no download of images.
+    Of a stream, the names, and the uncompressed size of the row groups of each file, which takes no
+    download of images.
     Of an image file, its size and time of change; of bytes in the dataset, their number and some of
     them. Memory does not grow with the number of galaxies.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gzfound.data.address import is_address
+from gzfound.data.address import is_address, refuse_credentials
 from gzfound.data.card import check_data_files
 from gzfound.data.folder import load_folder, load_pattern
 from gzfound.data.several import is_pattern
@@ -60,7 +60,8 @@ def load_dataset(
         options: Any = {"table": table, "on_error": on_error, "errors_path": errors_path}
         return _load_several([str(each) for each in source], config, split, options)
     if is_address(source):
-        reason = "pass --streaming to a recipe; probes need a copy on the disk"
+        refuse_credentials(source)
+        reason = "with --streaming where there is such an option, else make a copy on the disk"
         raise DataError(f"data: {source} is an address, which only streams: {reason}")
     bad = BadInput(on_error, errors_path)
     path = _local(source)

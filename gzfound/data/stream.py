@@ -7,7 +7,6 @@ client that comes with pyarrow, which takes credentials, region and endpoint fro
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gzfound.data.address import in_a_line, parquet_files
+from gzfound.data.address import in_a_line, parquet_files, trying
 from gzfound.data.load import checked_ids
 from gzfound.data.table import shorten
 from gzfound.errors import DataError
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 IMAGES = ("image", "id_str")
 THREADS = 8
 """Requests under way at a time; they wait for the network, not for a core."""
-RETRIES = 4
 FOOTERS = 256
 KEPT_BYTES = 2**28
 """Row groups that were read lately are kept up to this size, and four whatever their size."""
@@ -53,24 +51,33 @@ class Stream:
         source: what to call it in errors.
         split: the same.
         paths: of the files, in order.
+        licence: that its card names.
 
     Raises:
         DataError: a file cannot be read, or lacks a column.
     """
 
     def __init__(
-        self, files: AbstractFileSystem, source: str, split: str, paths: Sequence[str]
+        self,
+        files: AbstractFileSystem,
+        source: str,
+        split: str,
+        paths: Sequence[str],
+        licence: str = "unknown",
     ) -> None:
+        self.licence = licence
         self.files, self.source, self.paths = files, source, list(paths)
         self._lock = threading.Lock()
         self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
         self._pieces: OrderedDict[int, Future[Group]] = OrderedDict()
         self._readers = ThreadPoolExecutor(THREADS, "gzfound-stream")
         self.where = f"{source}: split '{split}'"
-        found = list(self._readers.map(self._layout, self.paths))
-        names = [self._columns_of(path) for path in self.paths]
-        self.column_names = names[0]
-        groups = [(path, *group) for path, own in zip(paths, found, strict=True) for group in own]
+        self.column_names: list[str] = []
+        groups: list[tuple[str, int, int, int]] = []
+        layouts = self._readers.map(self._layout, self.paths)
+        for path, (names, own) in zip(self.paths, layouts, strict=True):
+            self.column_names = self.column_names or names
+            groups += [(path, *group) for group in own]
         self.places = [(path, number) for path, number, _, _ in groups]
         self.sizes = [size for *_, size in groups]
         rows = [0, *(rows for _, _, rows, _ in groups)]
@@ -84,12 +91,12 @@ class Stream:
         found: npt.NDArray[np.int64] = np.searchsorted(self.edges, rows, side="right") - 1
         return found
 
-    def labels(self) -> Dataset:
-        """All columns but the images, in memory; ``id_str`` holds unique strings."""
+    def labels(self, columns: Sequence[str] = ()) -> Dataset:
+        """Some columns, or all but the images, in memory; ``id_str``, one of them, is unique."""
         from datasets import Dataset
 
-        columns = [name for name in self.column_names if name != "image"]
-        tables = list(self._readers.map(lambda path: self._columns(path, columns), self.paths))
+        wanted = list(columns) or [name for name in self.column_names if name != "image"]
+        tables = list(self._readers.map(lambda path: self._columns(path, wanted), self.paths))
         try:
             labels = Dataset(pa.concat_tables(tables))
         except Exception as error:  # whatever datasets raises of a schema it does not like
@@ -153,10 +160,10 @@ class Stream:
 
         return self._trying(path, read)
 
-    def _columns_of(self, path: str) -> list[str]:
+    def _columns_of(self, footer: pq.FileMetaData, path: str) -> list[str]:
         """The names of the columns of a file, which holds images and their names."""
         try:
-            schema: pa.Schema = self._footer(path).schema.to_arrow_schema()
+            schema: pa.Schema = footer.schema.to_arrow_schema()
             names = list(schema.names)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise self._unreadable(path, error) from error
@@ -171,11 +178,12 @@ class Stream:
             raise DataError(f"{self.where}: column 'image' must hold images; it holds {kind}")
         return names
 
-    def _layout(self, path: str) -> list[tuple[int, int, int]]:
-        """The number, rows and bytes in memory of each row group of a file."""
+    def _layout(self, path: str) -> tuple[list[str], list[tuple[int, int, int]]]:
+        """The columns of a file, and the number, rows and bytes in memory of its row groups."""
         footer = self._footer(path)
         groups = map(footer.row_group, range(footer.num_row_groups))
-        return [(number, each.num_rows, each.total_byte_size) for number, each in enumerate(groups)]
+        sizes = [(k, each.num_rows, each.total_byte_size) for k, each in enumerate(groups)]
+        return self._columns_of(footer, path), sizes
 
     def _footer(self, path: str) -> pq.FileMetaData:
         with self._lock:
@@ -198,19 +206,12 @@ class Stream:
         return self.files.open(path, "rb", cache_type="none")
 
     def _trying(self, path: str, read: Callable[[], Result]) -> Result:
-        """What ``read`` gives; a failure of the network is met by trying again, a little later."""
-        for wait in [2.0**k for k in range(RETRIES - 1)]:
-            try:
-                return read()
-            except (FileNotFoundError, PermissionError, pa.ArrowInvalid) as error:
-                raise self._unreadable(path, error) from error
-            except DataError:
-                raise
-            except Exception:  # whatever the client of the network raises
-                time.sleep(wait)
+        """What :func:`trying` gives for a file; what lasts is a ``DataError``."""
         try:
-            return read()
-        except Exception as error:  # the same
+            return trying(read)
+        except DataError:
+            raise
+        except Exception as error:  # whatever the client of the network raises
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> DataError:
@@ -224,5 +225,5 @@ def open_stream(
 
     The arguments and the errors are those of :func:`gzfound.data.address.parquet_files`.
     """
-    files, paths = parquet_files(source, config, split)
-    return Stream(files, str(source), split or "all", paths)
+    files, paths, licence = parquet_files(source, config, split)
+    return Stream(files, str(source), split or "all", paths, licence)

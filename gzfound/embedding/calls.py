@@ -86,7 +86,8 @@ def embed(
     """Embed every galaxy of a dataset; all embeddings are held in memory.
 
     Args:
-        source: a folder of images, a dataset directory, a hub name, or a loaded dataset.
+        source: a folder of images, a dataset directory, a hub name, an address of a dataset such as
+            ``https://...``, which is streamed, or a loaded dataset.
         weights: what :func:`gzfound.load_encoder` takes, or an encoder that it gave; by default
             the weights that ship with the package.
         config: of the dataset, such as ``tiny``.
@@ -221,13 +222,16 @@ def galaxies_of(
 
     Raises:
         ConfigError: a dataset that is loaded already cannot be streamed.
+        DataError: it cannot be read, or an ``id_str`` is missing or there twice.
     """
     if not isinstance(source, str | Path):
         if streaming:
             raise ConfigError("streaming: the dataset is loaded already; give where it is")
         return whole_dataset(source, config, split)
     if streaming or is_address(source):
-        return open_stream(source, config, split)
+        stream = open_stream(source, config, split)
+        stream.labels(["id_str"])  # refuses what a loaded dataset would be refused for
+        return stream
     return whole_dataset(source, config, split)
 
 

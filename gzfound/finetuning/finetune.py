@@ -68,7 +68,7 @@ def finetune(recipe: str, config: FinetuneConfig, task_of: Callable[[Galaxies], 
     if left := len(galaxies) - len(task.rows):
         accelerator.print(f"{left} of {len(galaxies)} galaxies have no {columns[0]}: left out")
     model = build_model(config, task, transform)
-    record = provenance(recipe, config)
+    record = provenance(recipe, config, galaxies.licences)
     groups = campaign_numbers(galaxies)[parts["train"]] if config.balance else None
     tuning = Tuning(
         config,

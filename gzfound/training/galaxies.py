@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
+from gzfound.data.card import licence_of
 from gzfound.data.skipped import BadInput
 from gzfound.data.stream import open_stream
 from gzfound.data.table import shorten
@@ -40,6 +41,7 @@ class Galaxies:
         no_votes: why there is no tree.
         labels: the values of the columns asked for, None where a galaxy has none.
         campaigns: the dataset of each galaxy, by campaign.
+        licences: those that the cards of the sources name.
     """
 
     ids: list[str]
@@ -49,6 +51,7 @@ class Galaxies:
     no_votes: str = ""
     labels: Mapping[str, list[Any]] = field(default_factory=dict)
     campaigns: Sequence[str] = ()
+    licences: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,6 +68,7 @@ class Galaxies:
             self.no_votes,
             {name: [values[row] for row in rows] for name, values in self.labels.items()},
             [self.campaigns[row] for row in rows] if self.campaigns else (),
+            self.licences,
         )
 
 
@@ -114,6 +118,7 @@ def load_galaxies(
     }
     streams = [open_stream(source, config, split) for source in sources] if window else []
     datasets = [stream.labels() for stream in streams]
+    licences = [stream.licence for stream in streams] or [licence_of(each) for each in sources]
     if not window:
         datasets = [load_dataset(source, config, split, **skipped) for source in sources]
     named = [dataset_names(d, source) for d, source in zip(datasets, sources, strict=True)]
@@ -153,7 +158,7 @@ def load_galaxies(
     ids = [name for d, rows in pairs for name in _values(d, rows, "id_str")]
     labels = {c: [v for d, rows in pairs for v in _labels(d, rows, c)] for c in columns}
     campaigns = [own[row] for own, rows in zip(named, kept, strict=True) for row in rows]
-    return Galaxies(ids, images, tree, votes, no_votes, labels, campaigns)
+    return Galaxies(ids, images, tree, votes, no_votes, labels, campaigns, licences)
 
 
 def _decoded(

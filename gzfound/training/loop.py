@@ -95,7 +95,7 @@ def train(
     steps = batches.order.steps
     patience = Patience(run.patience)
     kept = Checkpoints(
-        run.folder / "checkpoints", run.checkpoint, accelerator, bare, optimiser, steps
+        run.folder / "checkpoints", run.checkpoint, accelerator, bare, optimiser, batches.order
     )
     main = accelerator.is_main_process
     tracker = accelerator if run.tracked else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from gzfound.errors import ConfigError, WeightsError
+from gzfound.training.order import BatchOrder
 from gzfound.training.resume import checkpoints, damage, load_checkpoint, save_checkpoint
 
 
@@ -69,7 +71,7 @@ class Checkpoints:
         accelerator: knows the main process.
         module: unwrapped model.
         optimiser: its optimiser.
-        steps: in an epoch.
+        order: of the batches.
     """
 
     def __init__(
@@ -79,14 +81,16 @@ class Checkpoints:
         accelerator: Accelerator,
         module: nn.Module,
         optimiser: Any,
-        steps: int,
+        order: BatchOrder,
     ) -> None:
         self.folder = folder
         self.config = config
         self.accelerator = accelerator
         self.module = module
         self.optimiser = optimiser
-        self.steps = steps
+        self.order = order
+        self.steps = order.steps
+        self._trace = (-1, "")
         self.last = time.monotonic()
 
     def due(self, step: int) -> bool:
@@ -108,10 +112,18 @@ class Checkpoints:
             "skipped": progress.skipped,
             "steps_per_epoch": self.steps,
             "threads": torch.get_num_threads(),
+            "order": self._order_of(progress.epochs) if progress.step % self.steps else "",
             **more,
         }
         save_checkpoint(self.folder, self.module, self.optimiser, state, keep=self.config.keep)
         self.last = time.monotonic()
+
+    def _order_of(self, epoch: int) -> str:
+        """A hash of the batches of an epoch, of all processes together."""
+        if self._trace[0] != epoch:
+            rows = replace(self.order, process=0, processes=1).epoch(epoch)
+            self._trace = (epoch, hashlib.blake2b(rows.tobytes(), digest_size=12).hexdigest())
+        return self._trace[1]
 
     def load(self, say: Callable[[str], None]) -> dict[str, Any]:
         """Go on from the newest checkpoint that is not damaged; returns its state, empty for none.
@@ -120,7 +132,7 @@ class Checkpoints:
 
         Raises:
             WeightsError: all are damaged, or the checkpoint is one of another model.
-            ConfigError: it is one of a run with other batches.
+            ConfigError: it is one of a run with other batches, or in another order.
         """
         (name,) = broadcast_object_list([self._newest(say)])
         if not name:
@@ -132,6 +144,13 @@ class Checkpoints:
                 f"resume: {path} has {state['steps_per_epoch']} steps an epoch, this run "
                 f"{self.steps}; data, batch_size and accumulate must be those of the run to go on "
                 "with"
+            )
+        traced = state.get("order", "")  # checkpoints of earlier versions have none
+        if traced and traced != self._order_of(state["epochs"]):
+            raise ConfigError(
+                f"resume: {path} is within an epoch whose galaxies come in another order; seed, "
+                "data and their row groups, streaming, stream_window, labelled and balance must be "
+                "those of the run to go on with"
             )
         threads = state["threads"]
         if self.accelerator.device.type == "cpu" and threads != torch.get_num_threads():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from accelerate.utils import (
 
 from gzfound.allocator import keep_freed_memory
 from gzfound.data import FitsConfig
-from gzfound.data.card import licence_of
+from gzfound.data.address import refuse_credentials
 from gzfound.errors import ConfigError
 from gzfound.files import remove_left_overs, write_text
 from gzfound.locks import hold, release
@@ -133,6 +134,8 @@ class RunConfig:
             raise ConfigError(f"seed: {self.seed} must be 0 to {2**32 - 1}")
         if not 0 < self.labelled <= 1:
             raise ConfigError(f"labelled: {self.labelled} must be above 0 and at most 1")
+        for source in self.data:
+            refuse_credentials(source)
         if self.streaming and self.balance:
             reason = "a small campaign would be read again and again"
             raise ConfigError(f"balance: True does not go with streaming, where {reason}")
@@ -188,6 +191,9 @@ def open_run(config: C) -> tuple[Accelerator, Path, C]:
         for part in (folder, folder / PROBE):
             remove_left_overs(part)
             remove_left_overs(part / "checkpoints")
+        if not held:
+            for old in folder.glob("errors*.jsonl"):
+                old.unlink()
         save_config(config, folder / "config.yaml")
     if config.tracker:
         accelerator.init_trackers("gzfound", config=_flat(asdict(config)))
@@ -228,8 +234,8 @@ def _epochs_finished(folder: Path) -> int | None:
     return found
 
 
-def provenance(recipe: str, config: RunConfig) -> dict[str, Any]:
-    """The metadata of weights: recipe, data, licence, citations, versions, configuration.
+def provenance(recipe: str, config: RunConfig, licences: Sequence[str]) -> dict[str, Any]:
+    """The metadata of weights: recipe, data, licences, citations, versions, configuration.
 
     The number of processes is part of it: without ``sync_batch_norm`` each has batch statistics of
     its own.
@@ -237,7 +243,7 @@ def provenance(recipe: str, config: RunConfig) -> dict[str, Any]:
     return {
         "recipe": recipe,
         "data": ", ".join(config.data),
-        "licence": ", ".join(dict.fromkeys(licence_of(source) for source in config.data)),
+        "licence": ", ".join(dict.fromkeys(licences)),
         "citations": [
             "SimCLR: Chen et al. 2020, arXiv:2002.05709",
             "Galaxy Zoo embeddings: Walmsley et al. 2024, arXiv:2404.02973",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.distributed import get_world_size, is_initialized
 
 from gzfound.data.bands import Bands
 from gzfound.data.decode import Pixels, check_geometry
@@ -22,12 +23,15 @@ from gzfound.data.read import decode_part
 from gzfound.data.skipped import BadInput
 from gzfound.data.stream import THREADS, Group, Stream
 from gzfound.errors import DataError, ImageError
-from gzfound.models.precision import usable_cores
+from gzfound.files import write_text
+from gzfound.models.precision import local_processes, usable_cores
 from gzfound.training.batches import ArrayBatches, Batch, Make
 from gzfound.training.order import BatchOrder
 
 Rows = npt.NDArray[np.int64]
 _TOGETHER = 64
+MOST_THREADS = 8
+"""Threads that decode: each holds the row groups and the images of a batch."""
 READ_AHEAD = 4
 """Row groups that are being read beyond those that the next batches need."""
 
@@ -66,8 +70,11 @@ class StreamedImages:
             check_geometry(self.size, crop)
         path = self.bad.errors_path
         if path is not None and Path(path).is_file():
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-            self._met.update(json.loads(line)["id_str"] for line in lines)
+            text = Path(path).read_text(encoding="utf-8")
+            whole, end, half = text.rpartition("\n")  # a run that was killed may have left half
+            if half:
+                write_text(Path(path), whole + end)
+            self._met.update(json.loads(line)["id_str"] for line in whole.splitlines())
 
     @classmethod
     def of(
@@ -94,19 +101,29 @@ class StreamedImages:
 
     def __getitem__(self, rows: Rows | slice) -> Pixels:
         """The images of some rows ``(b, size, size, channels)``, in memory."""
-        wanted = np.arange(len(self))[rows]
-        images = np.empty((len(wanted), self.size, self.size, self.bands.channels), np.uint8)
-        start = 0
-        for part in self.in_parts(_TOGETHER, wanted):
-            images[start : start + len(part)] = part
-            start += len(part)
-        return images
+        return self._gathered(np.arange(len(self))[rows])[0]
 
-    def in_parts(self, count: int, rows: Rows | None = None) -> Generator[Pixels, None, None]:
-        """The images of some rows, or all, in order, ``count`` at a time."""
-        wanted = np.arange(len(self)) if rows is None else rows
-        steps = [wanted[start : start + count] for start in range(0, len(wanted), count)]
-        with closing(self.in_order(steps)) as found:
+    def readable(self, rows: Rows) -> tuple[Pixels, Rows]:
+        """The images of those of some rows that can be read, in memory, and these rows."""
+        images, whose = self._gathered(rows)
+        good = whose == rows
+        return (images, rows) if good.all() else (images[good], rows[good])
+
+    def _gathered(self, rows: Rows) -> tuple[Pixels, Rows]:
+        """The images of some rows, and whose they are."""
+        images = np.empty((len(rows), self.size, self.size, self.bands.channels), np.uint8)
+        whose = rows.copy()
+        start = 0
+        with closing(self.in_order(_steps(rows, _TOGETHER))) as found:
+            for part, own in found:
+                images[start : start + len(part)] = part
+                whose[start : start + len(part)] = own
+                start += len(part)
+        return images, whose
+
+    def in_parts(self, count: int) -> Generator[Pixels, None, None]:
+        """All images in order, ``count`` at a time."""
+        with closing(self.in_order(_steps(np.arange(len(self)), count))) as found:
             for images, _ in found:
                 yield images
 
@@ -116,7 +133,8 @@ class StreamedImages:
         Only the row groups of which there are such rows are read, each once, and let go after the
         last of them.
         """
-        threads = usable_cores()
+        sharing = local_processes(get_world_size() if is_initialized() else 1)
+        threads = min(MOST_THREADS, max(1, usable_cores() // sharing))
         with ThreadPoolExecutor(THREADS, "gzfound-stream") as readers:
             work = self._with_pieces(steps, readers)
             try:
@@ -191,6 +209,10 @@ class StreamedImages:
     def _first_pieces(self) -> list[int]:
         counts = [len(stream.places) for stream in self.streams]
         return [sum(counts[:number]) for number in range(len(counts))]
+
+
+def _steps(rows: Rows, count: int) -> list[Rows]:
+    return [rows[start : start + count] for start in range(0, len(rows), count)]
 
 
 class StreamedBatches(ArrayBatches):

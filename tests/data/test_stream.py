@@ -17,8 +17,10 @@ import pytest
 
 import gzfound.data.stream as stream_module
 from gzfound import load_dataset
+from gzfound.data.address import trying
 from gzfound.data.stream import Stream, open_stream
 from gzfound.errors import DataError
+from gzfound.training.run import RunConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from range_server import serving
@@ -66,7 +68,7 @@ def test_a_failure_that_passes_is_waited_out(
     simulated_galaxies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(stream_module.time, "sleep", waits.append)
+    monkeypatch.setattr("gzfound.data.address.time.sleep", waits.append)
     with serving(simulated_galaxies) as (server, address):
         stream = open_stream(address)
         server.failing = 2
@@ -77,7 +79,130 @@ def test_a_failure_that_passes_is_waited_out(
             open_stream(address)
 
 
-def test_what_is_not_there_is_said_in_a_line(simulated_galaxies: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", ["README.md", "data/"])
+def test_a_card_or_a_folder_that_cannot_be_read_is_not_one_that_is_not_there(
+    simulated_galaxies: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("gzfound.data.address.time.sleep", waits.append)
+    with serving(simulated_galaxies) as (server, address):
+        server.broken = broken
+        with pytest.raises(DataError, match=r"cannot be listed .*503"):
+            open_stream(address)
+        assert waits == [1.0, 2.0, 4.0]
+        server.broken = None
+        assert len(open_stream(address)) > 0
+
+
+def test_a_listing_that_lasts_too_long_is_not_an_empty_folder(
+    simulated_galaxies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    def late(*args: object, **kwargs: object) -> None:
+        raise TimeoutError("too late")
+
+    monkeypatch.setattr("gzfound.data.address.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(LocalFileSystem, "ls", late)
+    with pytest.raises(DataError, match=r"cannot be listed \(TimeoutError: too late"):
+        open_stream(simulated_galaxies)
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), DataError("damaged")])
+def test_what_does_not_pass_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("gzfound.data.address.time.sleep", waits.append)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        trying(fail)
+    assert waits == []
+
+
+def card(folder: Path, configs: str, simulated: Path) -> Path:
+    """A dataset of four files of five galaxies, and what its card says of them."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
+    table = pq.read_table(next(simulated.glob("data/train-*")))
+    for number, name in enumerate(("a-0", "a-1", "b-0", "b-1")):
+        pq.write_table(table.slice(5 * number, 5), folder / "data" / f"{name}.parquet")
+    return folder
+
+
+ONE, TWO = "data_files: data/a-*", "data_files: data/b-*"
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [
+        f"[{{config_name: one, {ONE}}}, {{config_name: two, {TWO}, default: true}}]",
+        f"[{{config_name: one, {ONE}}}, {{config_name: default, {TWO}}}]",
+        f"[{{config_name: one, {ONE}}}]",
+        "[{config_name: one, data_files: [{split: train, path: [data/b-*, data/a-*]}]}]",
+        "[{config_name: one, data_files: [data/b-1.parquet, data/a-0.parquet]}]",
+        "[{config_name: one, data_files: data/a-0.parquet}]",
+        "[{config_name: one, data_files: [{split: train, path: '**/a-*'}]}]",
+    ],
+)
+def test_a_card_means_what_it_means_to_datasets(
+    simulated_galaxies: Path, tmp_path: Path, configs: str
+) -> None:
+    """The default configuration, and the order of the files; in a folder with a bracket too."""
+    folder = card(tmp_path / "g", configs, simulated_galaxies)
+    expected = load_dataset(folder, split="train")["id_str"][:]
+    folder = folder.rename(tmp_path / "g[1]*")
+    assert open_stream(folder).labels()["id_str"][:] == expected
+    with serving(tmp_path) as (_, address):
+        served = open_stream(f"{address}/g%5B1%5D%2A")
+        assert served.labels()["id_str"][:] == expected
+
+
+def test_a_file_that_two_patterns_name_comes_once(simulated_galaxies: Path, tmp_path: Path) -> None:
+    both = "[{config_name: one, data_files: [{split: train, path: [data/*-1*, data/*]}]}]"
+    paths = open_stream(card(tmp_path / "g", both, simulated_galaxies)).paths
+    assert [Path(path).stem for path in paths] == ["a-1", "b-1", "a-0", "b-0"]
+
+
+@pytest.mark.parametrize("default", ["", ", default: true"])
+def test_no_default_configuration_is_made_up(
+    simulated_galaxies: Path, tmp_path: Path, default: str
+) -> None:
+    each = [f"{{config_name: {n}, {w}{default}}}" for n, w in (("one", ONE), ("two", TWO))]
+    folder = card(tmp_path / "g", f"[{', '.join(each)}]", simulated_galaxies)
+    with pytest.raises(DataError, match=r"which config\? It has one, two"):
+        open_stream(folder)
+    assert len(open_stream(folder, "two")) == 10
+
+
+def test_a_user_in_an_address_is_refused_and_not_repeated() -> None:
+    address = "https://someone:hf_secret@example.org/galaxies"
+    for reads in (open_stream, load_dataset, lambda source: RunConfig(data=(source,))):
+        with pytest.raises(DataError, match="go into the environment") as refused:
+            reads(address)
+        assert "secret" not in str(refused.value)
+    assert RunConfig(data=("hf://datasets/owner/name@main/x", "https://example.org/a@b")).data
+
+
+def test_footers_are_read_once_however_many_files(
+    simulated_galaxies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = card(tmp_path / "g", f"[{{{ONE}}}]", simulated_galaxies)
+    monkeypatch.setattr(stream_module, "FOOTERS", 1)
+    opened: list[str] = []
+    real = Stream._open
+    monkeypatch.setattr(Stream, "_open", lambda self, path: opened.append(path) or real(self, path))
+    assert len(open_stream(folder).paths) == 2
+    assert len(opened) == len(set(opened)) == 2
+
+
+def test_what_is_not_there_is_said_in_a_line(
+    simulated_galaxies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gzfound.data.address.time.sleep", lambda seconds: None)
     with serving(simulated_galaxies) as (_, address):
         for split, config, message in (
             ("trian", None, r"split 'trian' not found; it has train, test"),
@@ -96,11 +221,21 @@ def test_what_is_not_there_is_said_in_a_line(simulated_galaxies: Path, tmp_path:
         open_stream("nonsense://galaxies")
 
 
-@pytest.mark.parametrize("path", ["../data/train-*", "/etc/*", "https://example.org/train-*"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../data/train-*",
+        "/etc/*",
+        "https://example.org/train-*",
+        "%2e%2e/data/train-*",
+        "%252e%252E/data/train-*",
+        "data%2f..%2f../train-*",
+    ],
+)
 def test_a_card_names_files_of_its_folder_only(tmp_path: Path, path: str) -> None:
     (tmp_path / "README.md").write_text(
         "---\nconfigs:\n- config_name: default\n  data_files:\n"
-        f"  - split: train\n    path: {path}\n---\n"
+        f"  - split: train\n    path: '{path}'\n---\n"
     )
     with pytest.raises(DataError, match="is not in this folder"):
         open_stream(tmp_path)

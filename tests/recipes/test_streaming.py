@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from gzfound import embed, extract
 from gzfound.data import load_dataset
 from gzfound.data.stream import open_stream
+from gzfound.embedding.calls import galaxies_of
 from gzfound.errors import ConfigError, DataError
 from gzfound.evaluation.sample import DataConfig, load_sample
 from gzfound.finetuning import FinetuneConfig
@@ -83,6 +85,7 @@ def test_kill_minus_nine_within_an_epoch_and_resume_from_a_server_give_the_same_
     served: tuple[RangeServer, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Killed in the second of four steps; the rest is read from a server, by more workers."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -96,7 +99,11 @@ def test_kill_minus_nine_within_an_epoch_and_resume_from_a_server_give_the_same_
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert (len(losses(killed)), len(losses(whole))) == (1, 4)
     monkeypatch.setattr("gzfound.training.streamed.usable_cores", lambda: 5)
-    script.main([*SMALL, "--data", served[1], "--output", str(killed), "--resume"])
+    go_on = [*SMALL, "--data", served[1], "--output", str(killed), "--resume"]
+    with pytest.raises(SystemExit):
+        script.main([*go_on, "--stream-window", "2"])
+    assert "come in another order" in capsys.readouterr().err
+    script.main(go_on)
     assert losses(killed) == losses(whole)
     weights = [load_file(run / "weights" / "model.safetensors") for run in (killed, whole)]
     assert weights[0].keys() == weights[1].keys()
@@ -119,15 +126,26 @@ def test_two_processes_learn_what_one_does(
 def test_nothing_is_kept_on_the_disk(
     script: ModuleType,
     served: tuple[RangeServer, str],
+    source: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("GZFOUND_CACHE", "HF_DATASETS_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    """Neither by datasets nor by the cache of decoded images, where a decoded run keeps copies."""
+    monkeypatch.setenv("GZFOUND_CACHE", str(tmp_path / "gzfound"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr("gzfound.data.cache.IN_MEMORY", 0)
+
+    def kept() -> list[str]:
+        found = [
+            path for kind in ("*.arrow", "*.parquet", "*.npy") for path in tmp_path.rglob(kind)
+        ]
+        return sorted({path.relative_to(tmp_path).parts[0] for path in found})
+
     script.main([*SMALL, "--data", served[1], "--output", str(tmp_path / "run")])
-    assert not list((tmp_path / "cache").rglob("*.parquet"))
-    assert not list((tmp_path / "cache").rglob("images.npy"))
-    assert not list((tmp_path / "run").rglob("*.parquet"))
+    assert kept() == []
+    decoded = [option for option in SMALL if option != "--streaming"]
+    script.main([*decoded, "--data", str(source), "--output", str(tmp_path / "decoded")])
+    assert kept() == ["datasets", "gzfound"]
 
 
 @pytest.mark.parametrize("tune", ["head", "all"])
@@ -194,8 +212,18 @@ def test_a_directory_is_embedded_without_a_copy(
         extract(load_dataset(source, split="train"), encoder_weights, streaming=True)
 
 
+def test_a_galaxy_that_is_there_twice_is_refused(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for path in source.glob("data/train-*"):
+        for copy in "01":
+            shutil.copy(path, tmp_path / "data" / f"train-0000{copy}-of-00002.parquet")
+    for streaming in (False, True):
+        with pytest.raises(DataError, match=r"id_str '.*' is repeated in rows"):
+            galaxies_of(tmp_path, None, "train", streaming)
+
+
 def test_probes_refuse_an_address_in_a_line() -> None:
-    with pytest.raises(DataError, match="probes need a copy on the disk"):
+    with pytest.raises(DataError, match=r"is an address, .* else make a copy on the disk"):
         load_sample(DataConfig("https://example.org/galaxies"), 32, 1.0)
 
 

@@ -42,7 +42,12 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_launched")
 def test_processes_wait_for_one_that_decodes_for_hours(tmp_path: Path) -> None:
-    open_run(RunConfig(output=str(tmp_path / "run"), precision="no"))
+    run = tmp_path / "run"
+    run.mkdir()
+    for old in ("errors.jsonl", "errors-1.jsonl"):  # of a run that took no step
+        (run / old).write_text("{}\n")
+    open_run(RunConfig(output=str(run), precision="no"))
+    assert not list(run.glob("errors*"))
     group = distributed.group.WORLD
     assert group is not None
     assert group._get_backend(torch.device("cpu")).options._timeout == WAIT

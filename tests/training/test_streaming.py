@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from accelerate import Accelerator
 
+import gzfound.training.progress as progress_module
+import gzfound.training.streamed as streamed_module
+from gzfound.data.card import licence_of
 from gzfound.data.read import read_images
 from gzfound.data.stream import Group, Stream, open_stream
 from gzfound.errors import ConfigError, DataError, ImageError
 from gzfound.training.batches import ArrayBatches
 from gzfound.training.galaxies import Galaxies, load_galaxies
 from gzfound.training.order import BatchOrder
+from gzfound.training.progress import CheckpointConfig, Checkpoints, Progress
 from gzfound.training.resident import batches_for
-from gzfound.training.run import RunConfig
+from gzfound.training.run import RunConfig, provenance
 from gzfound.training.streamed import StreamedBatches, StreamedImages
 from gzfound.training.windows import WindowedOrder
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from range_server import serving
 
 CPU = torch.device("cpu")
 
@@ -225,6 +234,12 @@ def test_an_image_that_cannot_be_read_ends_the_epoch_or_another_stands_in(
     assert sorted(seen) == sorted(2 * expected)
     lines = [json.loads(line) for line in errors.read_text().splitlines()]
     assert sorted(line["id_str"] for line in lines) == sorted(galaxies.ids[row] for row in expected)
+    assert isinstance(galaxies.images, StreamedImages)
+    images, rows = galaxies.images.readable(np.array([4, 5, 17, 18]))
+    assert rows.tolist() == [4, 18]
+    np.testing.assert_array_equal(images, galaxies.images[[4, 18]])
+    with errors.open("a") as file:
+        file.write('{"id_str": "ha')  # as a run leaves it that is killed
     again = load(source, 3, on_error="skip", errors_path=errors)
     list(batches_for({"images": again.images}, plan, CPU).epoch(0))
     assert len(errors.read_text().splitlines()) == len(expected)
@@ -259,11 +274,72 @@ def test_two_datasets_and_a_held_out_campaign(
         load_galaxies([sources[0], str(simulated_galaxies)], crop=1.0, window=3, **options)
 
 
+@pytest.mark.parametrize(("cores", "local", "threads"), [(64, 1, 8), (64, 16, 4), (2, 4, 1)])
+def test_threads_are_few_and_divided_over_the_processes_of_a_machine(
+    pieces: Path, monkeypatch: pytest.MonkeyPatch, cores: int, local: int, threads: int
+) -> None:
+    given: list[int] = []
+    real = streamed_module.ordered_map
+    monkeypatch.setattr(
+        streamed_module, "ordered_map", lambda f, work, n: given.append(n) or real(f, work, n)
+    )
+    monkeypatch.setattr(streamed_module, "usable_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
+    assert len(load(pieces, 2).images[np.arange(3)]) == 3
+    assert given == [threads]
+
+
+def test_a_checkpoint_within_an_epoch_is_one_of_the_order(
+    pieces: Path, simulated_galaxies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the processes; not with another window, without streaming, or in other pieces."""
+    module = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.SGD(module.parameters())
+
+    def checkpoints(order: BatchOrder) -> Checkpoints:
+        return Checkpoints(
+            tmp_path / "run", CheckpointConfig(), Accelerator(cpu=True), module, optimiser, order
+        )
+
+    galaxies = load(pieces, 3)
+    checkpoints(order(galaxies)).save(Progress(step=1), {})
+    for same in (order(load(pieces, 3)), order(galaxies, process=1, processes=2)):
+        assert checkpoints(same).load(print)["step"] == 1
+    others = in_pieces(simulated_galaxies, tmp_path / "others", 6)
+    plain = BatchOrder(np.arange(len(galaxies)), 8, seed=5)
+    changed = [order(load(pieces, 2)), order(load(others, 3)), plain]
+    for other in changed:
+        with pytest.raises(ConfigError, match="come in another order; seed, data and their row"):
+            checkpoints(other).load(print)
+    real = progress_module.load_checkpoint
+
+    def older(*args: Any) -> dict[str, Any]:
+        state = real(*args)
+        del state["order"]
+        return state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress_module, "load_checkpoint", older)
+        assert checkpoints(plain).load(print)["step"] == 1
+    checkpoints(order(galaxies)).save(Progress(step=plain.steps, epochs=1), {})
+    for other in changed:
+        assert checkpoints(other).load(print)["epochs"] == 1
+
+
+def test_the_licence_is_that_of_the_card(simulated_galaxies: Path) -> None:
+    licence = licence_of(simulated_galaxies)
+    assert licence != "unknown"
+    with serving(simulated_galaxies) as (_, address):
+        for galaxies in (load(address, 3), load(simulated_galaxies, 0)):
+            assert provenance("recipe", RunConfig(), galaxies.licences)["licence"] == licence
+            assert galaxies.only(np.arange(2)).licences == [licence]
+
+
 def test_balance_and_streaming_do_not_go_together() -> None:
     with pytest.raises(ConfigError, match="balance"):
         RunConfig(streaming=True, balance=True)
 
 
 def test_an_address_needs_streaming() -> None:
-    with pytest.raises(DataError, match="which only streams: pass --streaming"):
+    with pytest.raises(DataError, match="which only streams: with --streaming"):
         load("https://example.org/galaxies", 0)
