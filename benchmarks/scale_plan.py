@@ -5,6 +5,8 @@ python benchmarks/scale_plan.py    # prints the table of docs/scale.md
 
 from __future__ import annotations
 
+import gzfound  # noqa: F401  # isort: skip  # before torch: says how its threads wait
+
 from cost_model import (
     GPUS_A_NODE,
     Cost,

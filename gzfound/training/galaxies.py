@@ -270,9 +270,12 @@ def read_votes(
 
 
 def _column(dataset: Dataset, name: str) -> Any:
-    """A column of numbers, as an array unless some are missing: a list takes far more."""
+    """A column; of numbers, none of them missing, as an array: a list takes far more."""
+    import pyarrow as pa
+
     held = dataset.select_columns([name]).with_format("arrow")[:].column(name)
-    return held.to_pylist() if held.null_count else held.to_numpy()
+    numbers = pa.types.is_integer(held.type) or pa.types.is_floating(held.type)
+    return held.to_numpy() if numbers and not held.null_count else held.to_pylist()
 
 
 def _values(dataset: Dataset, rows: Rows, column: str) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,15 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The benchmark; accelerate keeps its state for the life of a process."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    def reset() -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+    reset()
     monkeypatch.syspath_prepend(BENCHMARKS)
     path = BENCHMARKS / "streaming.py"
     specification = importlib.util.spec_from_file_location("streaming_benchmark", path)
@@ -23,7 +32,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     monkeypatch.setitem(sys.modules, "streaming_benchmark", module)
     specification.loader.exec_module(module)
-    return module
+    yield module
+    reset()
 
 
 def test_epochs_take_turns(script: ModuleType, simulated_galaxies: Path, tmp_path: Path) -> None:
