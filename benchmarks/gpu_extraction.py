@@ -102,7 +102,7 @@ def forwards(job: Job, encoder: torch.nn.Module) -> tuple[Work, float]:
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     chosen = pick_precision("auto", device)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(chosen)
-    network = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads
+    network = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has none of it alone
 
     def passes(net: Any, count: int) -> None:
         autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)

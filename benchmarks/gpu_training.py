@@ -73,7 +73,7 @@ def raw_steps(job: Job) -> dict[str, Callable[[], None]]:
     """SimCLR steps on pixels that are there already, at the recipe's precision; also compiled."""
     sizes, device = job.sizes, job.device
     model = SimCLR(create_encoder(sizes.encoder), SimCLRConfig())
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no such one
     optimiser = build_optimiser(parameter_groups(model, 0.05), OptimConfig())
     loss = SimCLRLoss(SimCLRConfig())
     shape = (2 * sizes.batch, 3, sizes.pixels, sizes.pixels)

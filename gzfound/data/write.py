@@ -189,7 +189,7 @@ def _to_table(batch: Batch, schema: pa.Schema) -> pa.Table:
                 columns.append(_image_column(values, batch["id_str"]))
             else:
                 columns.append(_array(values).cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:  # casts
             reason = str(error).splitlines()[0]
             raise DataError(f"column '{field.name}': not {field.type}: {reason}") from error
     return pa.table(columns, schema=schema)

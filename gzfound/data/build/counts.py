@@ -101,8 +101,8 @@ class _Numbers:
         values = self._batch.column(column)
         try:
             return np.array(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass  # a value is no number: row by row, below, it becomes NaN and is refused by name
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # a value is no number:
+            pass  # row by row, below, it becomes NaN and is refused by name
         numbers = np.full(len(values), np.nan)
         for row, value in enumerate(values.to_pylist()):
             try:
