@@ -178,15 +178,16 @@ def open_run(config: C) -> tuple[Accelerator, Path, C]:
     if config.resume == "auto" and _epochs_finished(folder) == config.epochs:
         accelerator.print(f"output: {folder} holds a finished run of {config.epochs} epochs")
         raise SystemExit(0)
-    config = completed(config)
-    set_seed(config.seed)
+    held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
     if accelerator.is_main_process:
-        held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
         if held and not config.resume:
             raise ConfigError(
                 f"output: {folder} already holds a run; pass --resume to go on, or another --output"
             )
         hold(folder)
+    config = completed(config)
+    set_seed(config.seed)
+    if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         for part in (folder, folder / PROBE):
             remove_left_overs(part)
