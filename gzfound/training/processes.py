@@ -135,13 +135,13 @@ class _Normalise(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, of_weight, of_bias, None, None, None, None
         arrived = exchange.send(torch.stack((of_weight, of_bias)).double())
-        through, _, _ = backward(*given, [True, False, False])
-        of_scaled, of_all = (arrived().sum(0) / ctx.count).to(mean.dtype)
         inverse = torch.rsqrt(variance + ctx.eps)
-        slope = -weight * inverse.square() * of_scaled
-        common = functional.batch_norm(
-            input, mean, torch.ones_like(mean), slope, -weight * inverse * of_all, eps=0.0
-        )
+        scale, none, one = weight * inverse, torch.zeros_like(mean), torch.ones_like(mean)
+        # Not by the kernel of the backward, which would sum over the values once more.
+        through = functional.batch_norm(gradient, none, one, scale, none, eps=0.0)
+        of_scaled, of_all = (arrived().sum(0) / ctx.count).to(mean.dtype)
+        slope = -scale * inverse * of_scaled
+        common = functional.batch_norm(input, mean, one, slope, -scale * of_all, eps=0.0)
         return through.add_(common), of_weight, of_bias, None, None, None, None
 
 
