@@ -18,8 +18,9 @@ from PIL import Image
 from torch import distributed
 
 from gzfound.errors import ConfigError, OutputError
+from gzfound.training.exchange import WAIT
 from gzfound.training.galaxies import load_galaxies
-from gzfound.training.run import WAIT, RunConfig, errors_file, open_run
+from gzfound.training.run import RunConfig, errors_file, open_run
 
 
 @pytest.fixture
