@@ -16,7 +16,6 @@ import gzfound  # isort: skip  # before torch: says how its threads wait
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,14 +107,12 @@ def probed_galaxies(config: StudyConfig) -> Probed:
 
 
 def learn(overrides: dict[str, Any], data: str, folder: Path) -> dict[str, Any]:
-    """Pretrain one variant; its last loss and rank, its galaxies a second and its seconds."""
+    """Pretrain one variant; its last loss and rank."""
     options = folder / "options.yaml"
     options.write_text(yaml.safe_dump({**merged(BASE, overrides), "data": [data]}))
-    start = time.perf_counter()
     pretrain_simclr.main(["--config", str(options), "--output", str(folder / "run")])
     last = list(read_metrics(folder / "run" / "metrics.jsonl", "epoch"))[-1]
-    kept = {name: last[name] for name in ("loss", "rank", "galaxies_per_second")}
-    return {**kept, "seconds": round(time.perf_counter() - start, 1)}
+    return {name: last[name] for name in ("loss", "rank")}
 
 
 def merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +148,20 @@ def skill_of(table: ResultTable) -> dict[str, Any]:
     """Target to its skill; the mean over answers is named ``mean``."""
     rows = table.to_dict()["rows"]
     return {"mean" if row["target"] == MEAN else row["target"]: row["skill"] for row in rows}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The variants as a table, in the order of ``study_variants.py``."""
+    short = [name.rpartition("-")[0] for name in QUESTIONS]
+    lines = ["| run | mean skill | " + " | ".join(short) + " | loss | rank |"]
+    lines.append("|---|---|" + "---:|" * (len(short) + 2))
+    for name in (name for name in VARIANTS if name in found):
+        run = found[name]
+        mean = run["skill"]["mean"]
+        each = [f"{run['skill'][question]['value']:.2f}" for question in QUESTIONS]
+        cells = [name, f"{mean['value']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})", *each]
+        lines.append("| " + " | ".join([*cells, f"{run['loss']:.2f}", f"{run['rank']:.0f}"]) + " |")
+    return "\n".join(lines)
 
 
 def chosen(only: str) -> list[str]:
@@ -192,6 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sizes = {"fitted": len(probed.fitted), "scored": len(probed.scored)}
         command = sys.argv if argv is None else ["benchmarks/pretraining_study.py", *argv]
         write_results(output, {"base": BASE, **sizes, "variants": found, "command": command})
+    print(markdown(found))
 
 
 if __name__ == "__main__":
