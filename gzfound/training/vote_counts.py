@@ -71,6 +71,9 @@ def read_votes(
     """
     votes = np.empty((len(rows), len(tree.columns)), np.int32) if into is None else into
     present = [name for name in tree.columns if name in dataset.column_names]
+    if not present:  # a dataset without columns has no rows either
+        votes[:] = 0
+        return votes
     columns = dataset.select_columns(present).with_format("arrow")
     try:
         for start in range(0, len(dataset), _TOGETHER):
