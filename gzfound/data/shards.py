@@ -27,6 +27,7 @@ APART = 4
 """A new file begins where row groups would be so many times larger or smaller."""
 BYTES_PER_FILE = 256 * 2**20
 GROUPS_PER_FILE = 1000
+"""Row groups of the least length, or as many rows: ``datasets`` has the bytes of a file in memory."""
 _PIECES = 16
 TINY_EVERY = 100
 TINY_LEAST = 8
@@ -42,7 +43,7 @@ class ParquetShards:
         self._times, self._planned = 0, False
         self._files: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
-        self._groups = 0
+        self._rows = 0
 
     def add(self, table: pa.Table) -> None:
         """Add rows; whole row groups are written at once, the rest waits."""
@@ -82,18 +83,18 @@ class ParquetShards:
             dictionaries = [name for name in ("dataset_name",) if name in self._schema.names]
             self._writer = pq.ParquetWriter(path, self._schema, use_dictionary=dictionaries)
         self._writer.write_table(table.combine_chunks(), row_group_size=len(table))
-        self._groups += 1
+        self._rows += len(table)
         self._written += len(table)
         self._planned = False
         large = self._files[-1].stat().st_size >= BYTES_PER_FILE
-        if large or self._groups >= GROUPS_PER_FILE:
+        if large or self._rows >= GROUPS_PER_FILE * ROWS_PER_GROUP:
             self._close_file()
 
     def _close_file(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        self._groups = self._times = 0
+        self._rows = self._times = 0
 
     def finish(self) -> SplitSize:
         """Write what waits and name the files; a split without rows has no file."""
