@@ -27,7 +27,7 @@ APART = 4
 """A new file begins where row groups would be so many times larger or smaller."""
 BYTES_PER_FILE = 256 * 2**20
 GROUPS_PER_FILE = 1000
-"""Row groups of the least length, or as many rows: ``datasets`` has the bytes of a file in memory."""
+"""Row groups of the least length, or as many rows: ``datasets`` reads a file into memory."""
 _PIECES = 16
 TINY_EVERY = 100
 TINY_LEAST = 8
