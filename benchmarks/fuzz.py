@@ -48,6 +48,7 @@ with atheris.instrument_imports(include=["gzfound", "PIL", "yaml", "timm.models.
     from gzfound.training.run import RunConfig
     from gzfound.trees import DecisionTree, load_tree
     from gzfound.votes import votes_from_columns
+    from gzfound.weights import HEAD
 
 LONGEST = 2**15
 """Bytes of an input, at most."""
@@ -112,7 +113,7 @@ class Tables:
 class Weights:
     """The first byte chooses a file of a weights directory; the rest is it, or is its header."""
 
-    names = ("config.json", "model.safetensors", "head.safetensors")
+    names = ("config.json", "model.safetensors", HEAD)
 
     def __init__(self, scratch: Path) -> None:
         self.folder = scratch / "weights"

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from kill_runs import Case, Runs, RunsConfig, cases, difference, embeddings_in, options_of
-from killing import WAYS, left_overs, random_kill
+from killing import WAYS, left_overs, random_kill, use_caches
 
 from gzfound.errors import one_line_errors
 from gzfound.evaluation.results import write_results
@@ -165,9 +165,9 @@ def campaign(config: CampaignConfig) -> dict[str, Any]:
     os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["GZFOUND_CACHE"] = f"{folder}/cache"
-        os.environ["HF_DATASETS_CACHE"] = f"{folder}/datasets"
-        does = Campaign(config, Path(folder))
+        work = Path(folder)
+        use_caches(work / "cache", work / "datasets")
+        does = Campaign(config, work)
         does.prepare()
         chosen = [
             case

@@ -18,6 +18,7 @@ from killing import Ended, arguments, left_overs, recipe, run
 from gzfound.errors import GzfoundError
 from gzfound.simulation import simulate_dataset
 from gzfound.training.resume import checkpoints
+from gzfound.weights import HEAD
 
 RATES = ("time", "galaxies_per_second", "waiting", "flops_per_second")
 """What differs from run to run in metrics.jsonl."""
@@ -97,7 +98,7 @@ def result_of(folder: Path) -> dict[str, Any]:
         elif path.name == "metrics.jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{k: v for k, v in row.items() if k not in RATES} for row in rows]
-        elif path.name in ("model.safetensors", "head.safetensors", "metrics.json"):
+        elif path.name in ("model.safetensors", HEAD, "metrics.json"):
             found[name] = path.read_bytes()
         elif path.name == "predictions.parquet":
             found[name] = pq.read_table(path).to_pydict()

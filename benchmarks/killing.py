@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import datasets  # noqa: F401
+import datasets
 import lightly.loss  # noqa: F401
 import safetensors.torch
 import timm  # noqa: F401
@@ -132,6 +132,12 @@ def use_threads(threads: int) -> None:
     """Have torch use so many; recipes take all cores where the environment says one."""
     os.environ.pop("OMP_NUM_THREADS", None)
     torch.set_num_threads(threads)
+
+
+def use_caches(decoded: Path, copies: Path) -> None:
+    """Keep decoded images and the copies of ``datasets`` here, in this process and its forks."""
+    os.environ["GZFOUND_CACHE"] = str(decoded)
+    datasets.config.HF_DATASETS_CACHE = copies  # its variable was read on import
 
 
 def random_kill(draw: random.Random, way: str, seconds: float, files: int, process: int) -> Kill:

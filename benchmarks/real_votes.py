@@ -26,7 +26,7 @@ TASKS = {
     "smooth-or-featured": "a01 a02 a03",
     "how-rounded": "a16 a17 a18",
     "clumpy-appearance": "a39 a40",
-    "clump-count": "a60 a50 a51 a52 a53 a54",
+    "clump-count": "a50 a51 a52 a53 a54 a60",
     "galaxy-symmetrical": "a55 a56",
     "clumps-embedded-larger-object": "a57 a58",
     "disk-edge-on": "a04 a05",
@@ -38,7 +38,10 @@ TASKS = {
     "bulge-size": "a10 a11 a12 a13",
     "something-odd": "a14 a15",
 }
-"""The answers of the tables, in the order of the Hubble tree."""
+"""The answers of the tables, in the order of the Hubble tree.
+
+The Hubble table names clump counts one too high: ``a50_2`` is one clump (``docs/trees.md``).
+"""
 REVERSED = {"gz2": ("bulge-size",)}
 
 

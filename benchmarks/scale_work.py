@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
-from killing import Ended, Kill, run
+from killing import Ended, Kill, run, use_caches
 from scale_parts import watched
 
 from gzfound.errors import GzfoundError
@@ -64,8 +63,7 @@ class Work(ABC):
     def use_caches(self) -> list[Path]:
         """Keep decoded images and the copies of ``datasets`` in the folder of this size."""
         caches = [self.home / name for name in ("decoded", "datasets")]
-        os.environ["GZFOUND_CACHE"] = str(caches[0])
-        datasets.config.HF_DATASETS_CACHE = caches[1]  # its variable was read on import
+        use_caches(*caches)
         return caches
 
     def answer(self, question: Callable[[], Any]) -> Any:

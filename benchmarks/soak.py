@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from kill_runs import Runs, RunsConfig, cases, difference, embeddings_in, options_of
-from killing import arguments, left_overs, random_kill, recipe, use_threads
+from killing import arguments, left_overs, random_kill, recipe, use_caches, use_threads
 
 from gzfound.errors import GzfoundError, one_line_errors
 from gzfound.evaluation.results import write_results
@@ -175,11 +175,11 @@ def soak(config: SoakConfig) -> dict[str, Any]:
     """Rounds until the time is over; returns what goes into the JSON file."""
     os.environ.update(ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["GZFOUND_CACHE"] = f"{folder}/cache"
-        os.environ["HF_DATASETS_CACHE"] = f"{folder}/datasets"
-        tempfile.tempdir = f"{folder}/tmp"  # of all that is counted
-        Path(tempfile.tempdir).mkdir()
-        does = Runs(config, Path(folder))
+        work = Path(folder, "work")
+        use_caches(work / "cache", Path(folder, "datasets"))  # whose locks stay, and do not count
+        tempfile.tempdir = f"{work}/tmp"  # of all that is counted
+        Path(tempfile.tempdir).mkdir(parents=True)
+        does = Runs(config, work)
         does.prepare()
         run, seconds = does.reference(cases(does.data, does.weights)[0])
         whole = does.work / "whole"

@@ -41,8 +41,8 @@ from gzfound.models.precision import (
     use_all_cores,
 )
 from gzfound.training.config import parse_config
+from gzfound.training.exchange import WAIT
 from gzfound.training.rates import Rates, forward_flops
-from gzfound.training.run import WAIT
 
 
 @dataclass(frozen=True)

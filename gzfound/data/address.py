@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 RETRIES = 4
+CLIENTS = {
+    "aiohttp",
+    "asyncio",
+    "azure",
+    "botocore",
+    "fsspec",
+    "gcsfs",
+    "http",
+    "httpcore",
+    "httpx",
+}
+"""Packages of network clients: errors of theirs may pass, also those that are no ``OSError``."""
 
 Result = TypeVar("Result")
 
@@ -75,16 +87,22 @@ def parquet_files(
 
 def trying(read: Callable[[], Result]) -> Result:
     """What ``read`` gives; a failure of the network is met by trying again, a little later."""
-    from pyarrow import ArrowInvalid
-
     for wait in [2.0**k for k in range(RETRIES - 1)]:
         try:
             return read()
-        except (FileNotFoundError, PermissionError, ArrowInvalid, DataError, MemoryError):
-            raise
-        except Exception:  # whatever the client of the network raises
+        except Exception as error:
+            if not _may_pass(error):
+                raise
             time.sleep(wait)
     return read()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether an error is one of the network or the file system that need not last."""
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return False
+    kinds = type(error).__mro__
+    return isinstance(error, OSError) or any(k.__module__.split(".")[0] in CLIENTS for k in kinds)
 
 
 def in_a_line(error: BaseException) -> str:

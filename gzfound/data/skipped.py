@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gzfound.errors import ConfigError, DataError
+from gzfound.files import write_text
 
 _LOGGER = logging.getLogger("gzfound.data")
 
@@ -54,3 +55,27 @@ class BadInput:
         """:meth:`meet` each of ``(id_str, error)``."""
         for id_str, error in failures:
             self.meet(id_str, error)
+
+
+def left_out(path: Path) -> set[str]:
+    """The ``id_str`` of each line of a file of what was left out; it loses half a last line.
+
+    A run that is killed may leave one.
+
+    Raises:
+        DataError: another line is damaged.
+    """
+    whole, end, half = path.read_bytes().rpartition(b"\n")
+    found = set()
+    for number, line in enumerate((whole + end).splitlines(), 1):
+        try:
+            found.add(str(json.loads(line)["id_str"]))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            said = line[:40].decode("utf-8", "replace")
+            raise DataError(
+                f"{path}: line {number} is damaged: {said!r} is no object with an id_str; mend it, "
+                "or remove the line"
+            ) from error
+    if half:
+        write_text(path, (whole + end).decode("utf-8"))
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gzfound.data import load_dataset
-from gzfound.data.stream import open_stream
+from gzfound.data.stream import Stream, open_stream
 from gzfound.embedding import embed_arrays
 from gzfound.errors import DataError
 from gzfound.files import write_text
@@ -22,16 +22,12 @@ from gzfound.training.galaxies import check_columns, load_galaxies
 
 def tested_ids(config: FinetuneConfig) -> list[str]:
     """Names of the galaxies to test: a split or a column that is missing fails now, not later."""
-    if config.streaming:
-        splits = [
-            open_stream(name, config.data_config, config.test_split).labels()
-            for name in config.data
-        ]
-    else:
-        splits = [load_dataset(name, config.data_config, config.test_split) for name in config.data]
+    opened = open_stream if config.streaming else load_dataset
+    splits = [opened(name, config.data_config, config.test_split) for name in config.data]
     names = [name for split in splits for name in split.column_names]
     check_columns(names, config.columns, config.test_split)
-    return [name for split in splits for name in split["id_str"]]
+    labels = [split.labels(["id_str"]) if isinstance(split, Stream) else split for split in splits]
+    return [name for each in labels for name in each["id_str"]]
 
 
 def write_report(config: FinetuneConfig, task: Task, folder: Path, device: torch.device) -> None:

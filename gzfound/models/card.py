@@ -45,10 +45,12 @@ def weights_card(config: Mapping[str, Any]) -> str:
             ``data`` (``data_title`` where there is one), ``licence`` of the data and, if it is
             another, ``weights_licence``, ``recipe``, ``version``, ``revision``, ``packed``,
             ``results`` (Markdown tables), ``limits``, ``citations`` and ``config``; what is missing
-            is said to be so. ``head_notes`` has the same of a head that was fitted later.
+            is said to be so. ``head_notes`` has the same of a head that was fitted later; what is
+            to be cited for encoder and head is one list.
     """
     notes = config.get("gzfound", {})
-    citations = "\n".join(f"- {line}" for line in notes.get("citations", ())) or "- none recorded"
+    cited = [*notes.get("citations", ()), *notes.get("head_notes", {}).get("citations", ())]
+    citations = "\n".join(f"- {line}" for line in dict.fromkeys(cited)) or "- none recorded"
     options = json.dumps(notes.get("config", {}), indent=2, default=str)
     path = notes.get("name", "PATH")
     predicting = PREDICTING.format(path=path) if notes.get("head") else ""

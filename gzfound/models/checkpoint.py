@@ -34,7 +34,7 @@ from gzfound.models.weights_files import (
     read_tensors,
     refuse_pickle,
 )
-from gzfound.weights import FOLDER, find_weights, list_weights
+from gzfound.weights import FOLDER, HEAD, find_weights, list_weights
 
 
 def save_weights(
@@ -63,7 +63,7 @@ def save_weights(
     with atomic_directory(directory) as folder:
         save_file(_plain(encoder), folder / "model.safetensors", metadata={"format": "pt"})
         if head is not None:
-            save_file(_plain(head), folder / "head.safetensors", metadata={"format": "pt"})
+            save_file(_plain(head), folder / HEAD, metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(weights_card(config), encoding="utf-8")
 
@@ -157,7 +157,7 @@ def load_head(weights: str | Path | None, encoder: nn.Module) -> Head:
     description = notes.get("head")
     if "columns" in notes:  # how weights before 0.1.0 described their only kind of head
         description = {"kind": "tree", "columns": notes["columns"]}
-    if not description or not (path / "head.safetensors").is_file():
+    if not description or not (path / HEAD).is_file():
         raise WeightsError(f"weights: {path} has no head; fine-tune it first")
     try:
         head = new_head(description, encoder_features(encoder))
@@ -166,7 +166,7 @@ def load_head(weights: str | Path | None, encoder: nn.Module) -> Head:
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = f"{path / 'config.json'} describes no head: {in_one_line(error)}"
         raise WeightsError(f"weights: {reason}") from error
-    file = path / "head.safetensors"
+    file = path / HEAD
     tensors = read_tensors(file)
     check_tensors(head, tensors, file)
     try:
@@ -279,7 +279,7 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repo, _, revision = name.removeprefix("hf-hub:").partition("@")
-    wanted = ["config.json", "model.safetensors", "head.safetensors"]
+    wanted = ["config.json", "model.safetensors", HEAD]
     try:
         return Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
     except Exception as error:  # the hub and its network stack each raise their own kinds

@@ -10,9 +10,9 @@ from gzfound.data.card import licence_of
 from gzfound.errors import ConfigError, WeightsError
 from gzfound.files import atomic_directory
 from gzfound.models.checkpoint import read_config
-from gzfound.weights import find_weights
+from gzfound.weights import HEAD, find_weights
 
-FILES = ("README.md", "config.json", "model.safetensors", "head.safetensors")
+FILES = ("README.md", "config.json", "model.safetensors", HEAD)
 
 
 def push_weights(

@@ -28,6 +28,7 @@ from gzfound.training.preemption import PreemptedError, Preemption
 from gzfound.training.processes import share_layers
 from gzfound.training.progress import CheckpointConfig, Checkpoints, Progress
 from gzfound.training.rates import Rates
+from gzfound.training.single_pixels import mend_single_pixels
 from gzfound.training.telemetry import Telemetry
 
 Step = Callable[[nn.Module, Batch, int], Tensor]
@@ -88,6 +89,8 @@ def train(
         PreemptedError: the process, or another of the run, was asked to stop and a checkpoint is
             written.
     """
+    if accelerator.device.type == "cpu":
+        mend_single_pixels(model)
     if accelerator.num_processes > 1:
         model = share_layers(model, accelerator.device, batch_norm=run.sync_batch_norm)
     model, optimiser = accelerator.prepare(model, optimiser)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,6 +34,7 @@ from gzfound.models.precision import (
 )
 from gzfound.training.completed import completed
 from gzfound.training.config import save_config
+from gzfound.training.exchange import WAIT
 from gzfound.training.optim import OptimConfig
 from gzfound.training.order import BatchOrder
 from gzfound.training.progress import CheckpointConfig
@@ -44,12 +44,6 @@ from gzfound.views import ViewConfig
 
 PROBE = "probe"
 """Folder, in that of a fine-tuning run, of the epochs in which only the head learns."""
-
-WAIT = timedelta(hours=12)
-"""How long processes wait for the main one, which decodes, validates or joins files on its own.
-
-The ten minutes of NCCL would end a run that is well; launchers notice a process that died.
-"""
 
 FINISHED = "checkpoints/finished.json"
 """File of a run whose work is done, with its number of epochs."""
@@ -178,15 +172,16 @@ def open_run(config: C) -> tuple[Accelerator, Path, C]:
     if config.resume == "auto" and _epochs_finished(folder) == config.epochs:
         accelerator.print(f"output: {folder} holds a finished run of {config.epochs} epochs")
         raise SystemExit(0)
-    config = completed(config)
-    set_seed(config.seed)
+    held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
     if accelerator.is_main_process:
-        held = any((part / "metrics.jsonl").exists() for part in (folder, folder / PROBE))
         if held and not config.resume:
             raise ConfigError(
                 f"output: {folder} already holds a run; pass --resume to go on, or another --output"
             )
         hold(folder)
+    config = completed(config)
+    set_seed(config.seed)
+    if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         for part in (folder, folder / PROBE):
             remove_left_overs(part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,10 +19,9 @@ from gzfound.data.bands import Bands
 from gzfound.data.decode import Pixels, check_geometry
 from gzfound.data.ordered import ordered_map
 from gzfound.data.read import decode_part
-from gzfound.data.skipped import BadInput
+from gzfound.data.skipped import BadInput, left_out
 from gzfound.data.stream import THREADS, Group, Stream
 from gzfound.errors import DataError, ImageError
-from gzfound.files import write_text
 from gzfound.models.precision import local_processes, usable_cores
 from gzfound.training.batches import ArrayBatches, Batch, Make
 from gzfound.training.order import BatchOrder
@@ -70,11 +68,7 @@ class StreamedImages:
             check_geometry(self.size, crop)
         path = self.bad.errors_path
         if path is not None and Path(path).is_file():
-            text = Path(path).read_text(encoding="utf-8")
-            whole, end, half = text.rpartition("\n")  # a run that was killed may have left half
-            if half:
-                write_text(Path(path), whole + end)
-            self._met.update(json.loads(line)["id_str"] for line in whole.splitlines())
+            self._met.update(left_out(Path(path)))
 
     @classmethod
     def of(

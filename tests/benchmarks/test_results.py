@@ -90,6 +90,7 @@ def test_the_page_of_performance_holds_the_tables(monkeypatch: pytest.MonkeyPatc
         ("throughput", 20),
         ("throughput_float32", 8),
         ("throughput_raw_forward", 2),
+        ("throughput_two_processes", 1),
     ):
         rows = import_module("peers.results").markdown(results(name)["groups"])
         assert rows.count("\n") > least

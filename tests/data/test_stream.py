@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.client import IncompleteRead
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from aiohttp import ClientPayloadError, ServerDisconnectedError
+from fsspec.exceptions import FSTimeoutError
+from pyarrow import ArrowInvalid
 
 import gzfound.data.stream as stream_module
 from gzfound import load_dataset
@@ -108,7 +112,48 @@ def test_a_listing_that_lasts_too_long_is_not_an_empty_folder(
         open_stream(simulated_galaxies)
 
 
-@pytest.mark.parametrize("error", [MemoryError("full"), DataError("damaged")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("input/output error"),
+        ConnectionResetError(),
+        TimeoutError(),
+        FSTimeoutError(),
+        ServerDisconnectedError(),
+        ClientPayloadError(),
+        IncompleteRead(b""),
+    ],
+)
+def test_a_failure_of_the_network_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("gzfound.data.address.time.sleep", waits.append)
+    ends = iter([error, error, None])
+
+    def fail() -> str:
+        if end := next(ends):
+            raise end
+        return "read"
+
+    assert trying(fail) == "read"
+    assert waits == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("full"),
+        DataError("damaged"),
+        FileNotFoundError(),
+        PermissionError(),
+        ArrowInvalid("no Parquet"),
+        TypeError("ours"),
+        AttributeError("ours"),
+        AssertionError("ours"),
+        KeyError("ours"),
+    ],
+)
 def test_what_does_not_pass_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

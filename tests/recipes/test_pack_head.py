@@ -36,6 +36,7 @@ def packaged(encoder_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A package whose only weights, the default, have no head."""
     folder = tmp_path / "packaged"
     notes = {"name": NAME, "data": "none", "weights_licence": "cc0-1.0", "limits": "Untrained."}
+    notes |= {"citations": ["Of the encoder"]}
     halve_weights(encoder_weights, folder / NAME, "bf16", notes)
     monkeypatch.setattr("gzfound.weights.FOLDER", folder)
     monkeypatch.setattr("gzfound.weights.DEFAULT", NAME)
@@ -49,6 +50,7 @@ def save_run(
     options = {"data": ["runs/galaxies"], "test_split": "test", "tune": "head"}
     record = {"data": "runs/galaxies", "licence": "cc-by-4.0", "recipe": "finetune_tree"}
     record |= {"config": options, "revision": "abc123", "version": "0.1.0"}
+    record |= {"citations": ["Of the encoder", "Of the head"]}
     save_weights(folder / "weights", encoder, transform or encoder.transform, record, head=head)
     row = {"target": "bar-hubble", "method": "model", "galaxies": 12, "RMSE": None}
     row["RMSE"] = {"value": 0.25, "low": 0.2, "high": 0.3}
@@ -110,6 +112,7 @@ def test_the_head_is_added_and_the_encoder_stays(
         "| bar-hubble | model | 12 | 0.2500 [0.2000, 0.3000] |\n",
         "`metrics.json`: data `runs/galaxies, split test`; revision abc123.",
         "Limits: Fitted to twelve galaxies.\n",
+        "\n\n- Of the encoder\n- Of the head\n\n",
         f'predictions = gzfound.predict("cutouts", "{NAME}")',
     ):
         assert said in card, said

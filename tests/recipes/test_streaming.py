@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 
 from gzfound import embed, extract
 from gzfound.data import load_dataset
-from gzfound.data.stream import open_stream
+from gzfound.data.stream import Stream, open_stream
 from gzfound.embedding.calls import galaxies_of
 from gzfound.errors import ConfigError, DataError
 from gzfound.evaluation.sample import DataConfig, load_sample
-from gzfound.finetuning import FinetuneConfig
+from gzfound.finetuning import FinetuneConfig, report
+from gzfound.finetuning.config import TargetConfig
 from gzfound.training.telemetry import read_metrics
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -244,3 +245,22 @@ def test_embeddings_come_from_a_server(
         address, encoder_weights, tmp_path / "all", rows_per_file=8, device="cpu", resume=True
     )
     assert again.galaxies == done.galaxies
+
+
+def test_of_the_galaxies_to_test_only_the_names_are_read(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before training; a column that their split lacks is still an error."""
+    read: list[list[str]] = []
+    columns = Stream._columns
+    monkeypatch.setattr(
+        Stream,
+        "_columns",
+        lambda self, path, names: read.append(names) or columns(self, path, names),
+    )
+    told = TargetConfig(data=(str(source),), streaming=True, target="bar-hubble_yes")
+    expected = load_dataset(source, split="test")["id_str"][:]
+    assert report.tested_ids(told) == expected
+    assert read == [["id_str"]]
+    with pytest.raises(DataError, match=r"no column 'redshif' in split 'test'"):
+        report.tested_ids(TargetConfig(data=(str(source),), streaming=True, target="redshif"))

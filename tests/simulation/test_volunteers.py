@@ -291,6 +291,22 @@ def test_stored_means_are_those_of_the_real_tables(
     assert abs(drawn.std() - counted.std()) < 0.1 * counted.std()
 
 
+def test_clump_counts_are_those_that_lead_on_in_the_real_table(
+    benchmark: ModuleType, real_data: Path
+) -> None:
+    """One clump leads to symmetry, two to the brightest clump (t16), the others to arrangement."""
+    import pandas as pd
+
+    table = pd.read_csv(real_data / benchmark.TABLES["gz_hubble"])
+    table = table[table["t01_smooth_or_features_count"] > 0]
+    votes = benchmark.real_votes(real_data, "gz_hubble")[
+        :, load_tree("gz_hubble").slices["clump-count-hubble"]
+    ]
+    assert (table["t18_clumps_arrangement_count"] == votes[:, 2:].sum(axis=1)).all()
+    brightest = next(c for c in table if c.startswith("t16") and c.endswith("count"))
+    assert (table[brightest] == votes[:, 1:].sum(axis=1)).all()
+
+
 def test_every_published_question_has_an_opinion() -> None:
     """Only ``artifact`` (what kind of flaw) has no model, and so equally likely answers."""
     latents = population(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 from torch import distributed
 
+from gzfound.errors import ConfigError, OutputError
+from gzfound.training.exchange import WAIT
 from gzfound.training.galaxies import load_galaxies
-from gzfound.training.run import WAIT, RunConfig, errors_file, open_run
+from gzfound.training.run import RunConfig, errors_file, open_run
 
 
 @pytest.fixture
@@ -52,6 +55,26 @@ def test_processes_wait_for_one_that_decodes_for_hours(tmp_path: Path) -> None:
     assert group is not None
     assert group._get_backend(torch.device("cpu")).options._timeout == WAIT
     assert WAIT.total_seconds() >= 3600
+
+
+@pytest.mark.parametrize(
+    ("full", "message"),
+    [(True, "run already holds a run; pass --resume"), (False, "run is being written by another")],
+)
+def test_a_folder_that_is_taken_is_refused_before_weights_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool, message: str
+) -> None:
+    """It is full, or another run holds it; the weights would not have loaded."""
+    run = tmp_path / "run"
+    run.mkdir()
+    if full:
+        (run / "metrics.jsonl").write_text("{}\n")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    told = RunConfig(output=str(run), precision="no", weights=str(tmp_path / "none"))
+    with (tmp_path / ".run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises((ConfigError, OutputError), match=message):
+            open_run(told)
 
 
 def test_an_image_left_out_by_every_process_is_listed_once(tmp_path: Path) -> None:

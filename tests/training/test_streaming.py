@@ -245,6 +245,21 @@ def test_an_image_that_cannot_be_read_ends_the_epoch_or_another_stands_in(
     assert len(errors.read_text().splitlines()) == len(expected)
 
 
+@pytest.mark.parametrize("damaged", ['{"id_str": "ha', "7", '{"id": "g"}', "", "\x00\u00ff"])
+def test_a_damaged_line_among_those_left_out_is_named(
+    pieces: Path, tmp_path: Path, damaged: str
+) -> None:
+    """What was cut off its end is no damage; the file stays as it is."""
+    errors = tmp_path / "errors.jsonl"
+    good, half = '{"id_str": "g", "reason": "none"}\n', '{"id_str": "ha'
+    text = f"{good}{damaged}\n{good}{half}".encode("latin-1")
+    errors.write_bytes(text)
+    with pytest.raises(DataError, match=r"errors\.jsonl: line 2 is damaged: .*mend it") as caught:
+        load(pieces, 3, on_error="skip", errors_path=errors)
+    assert "\n" not in str(caught.value)
+    assert errors.read_bytes() == text
+
+
 def test_a_batch_without_any_image_ends_the_run(simulated_galaxies: Path, tmp_path: Path) -> None:
     source = in_pieces(simulated_galaxies, tmp_path / "broken", 4, broken=tuple(range(8)))
     galaxies = load(source, 3, on_error="skip", errors_path=tmp_path / "errors.jsonl")

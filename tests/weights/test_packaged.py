@@ -62,6 +62,19 @@ def test_packaged_heads_are_small_and_say_what_they_are() -> None:
         assert own["packed"]["fraction_difference"] < 0.02
 
 
+def test_the_name_of_the_file_of_a_head_stands_once() -> None:
+    """In code; sentences may say it."""
+    scripts = [
+        path
+        for part in ("gzfound", "recipes", "benchmarks")
+        for path in ROOT.glob(f"{part}/**/*.py")
+    ]
+    name = f'"{gzfound.weights.HEAD}"'
+    assert [str(path.relative_to(ROOT)) for path in scripts if name in path.read_text()] == [
+        "gzfound/weights/__init__.py"
+    ]
+
+
 def test_git_and_so_the_wheel_keep_the_files_of_weights() -> None:
     """Hatchling takes what is under the package unless git ignores it."""
     names = ("model.safetensors", "head.safetensors", "config.json", "README.md")
