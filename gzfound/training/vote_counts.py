@@ -41,7 +41,8 @@ def room_for_votes(galaxies: int, tree: DecisionTree) -> Votes:
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home) as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):  # a full disk is met now, not as a signal later
+                os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, np.int32, "r+", shape=shape)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
