@@ -18,11 +18,13 @@ from search_parts import own_memory
 
 from gzfound.data import decode_image, load_dataset
 from gzfound.data.image_index import ImageIndex
+from gzfound.data.names import Names
 from gzfound.data.ordered import ordered_map
+from gzfound.errors import DataError
 from gzfound.files import digest_of, write_text
 from gzfound.simulation.dataset import encode_jpeg
-from gzfound.training.galaxies import read_votes
 from gzfound.training.telemetry import read_metrics
+from gzfound.training.vote_counts import read_votes, room_for_votes
 from gzfound.trees import DecisionTree
 
 TABLE, IMAGES = "table.parquet", "images"
@@ -70,8 +72,11 @@ def write_raw(galaxies: Path, rows: int, target: Path, seed: int = 0, threads: i
 def repeated(galaxies: Path, rows: int) -> Iterator[tuple[int, int, pa.Table]]:
     """The rows of a dataset again and again: number of the first row, of the turn, and rows."""
     first = turn = 0
+    files = dataset_files(galaxies)
+    if not files:
+        raise DataError(f"{galaxies}: no Parquet files in data/")
     while first < rows:
-        for file in dataset_files(galaxies):
+        for file in files:
             with pq.ParquetFile(file) as parquet:
                 for batch in parquet.iter_batches(5000):
                     table = pa.Table.from_batches([batch]).slice(0, rows - first)
@@ -163,10 +168,11 @@ def bytes_held(data: Path) -> dict[str, float]:
         return held[-1]
 
     dataset = measure("table of datasets", lambda: load_dataset(data, split="train"))
-    names = measure("names", lambda: list(dataset.with_format(None)["id_str"]))
-    paths = measure("paths of images", lambda: [f"{name[-5:]}/{name}.jpg" for name in names])
+    names = measure("names", lambda: Names.of(dataset))
+    named = (f"{name[-5:]}/{name}.jpg" for name in names)
+    paths = measure("paths of images", lambda: Names.packed(named).sorted())
     measure("index of images", lambda: ImageIndex(paths))
-    measure("images that were found", lambda: set(paths))
+    measure("images that were found", lambda: np.ones(len(paths), bool))
     measure("votes", lambda: load_votes(dataset))
     return {name: size / len(names) for name, size in found.items()}
 
@@ -174,7 +180,8 @@ def bytes_held(data: Path) -> dict[str, float]:
 def load_votes(dataset: Any) -> Any:
     """The votes ``(N, answers)`` of a dataset, as a training run holds them."""
     tree = DecisionTree.from_columns(dataset.column_names).tree
-    return read_votes(dataset, np.arange(len(dataset)), tree, "data")
+    room = room_for_votes(len(dataset), tree)
+    return read_votes(dataset, np.arange(len(dataset)), tree, "data", room)
 
 
 def bytes_in(folder: Path) -> int:

@@ -227,7 +227,7 @@ class Scale(Work):
         began = json.loads(self.note.read_text())["began"]
         setup = until_first_step(folder, began) if done else 0.0
         again = self.take(work, folder, fresh=False)
-        wrong = difference(folder, result_of(self.home / "run"))
+        wrong = self.answer(lambda: difference(folder, result_of(self.home / "run")))
         shutil.rmtree(folder)
         return {
             "killed_after_seconds": first,

@@ -124,7 +124,9 @@ def learned_votes(
         raise ConfigError(f"supervised_weight: {weight} needs votes; {galaxies.no_votes}")
     tree, votes = known_tree(galaxies, config.held_out)
     learned = labelled_rows(galaxies.ids, config.labelled, config.seed)
-    votes[np.setdiff1d(np.arange(len(galaxies)), learned)] = 0
+    if len(learned) < len(galaxies):
+        votes = votes.copy()
+        votes[np.setdiff1d(np.arange(len(galaxies)), learned)] = 0
     if not votes.any():
         raise ConfigError(
             f"labelled: a share of {config.labelled} of {len(galaxies)} galaxies holds no votes"

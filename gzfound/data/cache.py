@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from gzfound.data.bands import RGB, Bands
 from gzfound.data.decode import Pixels, check_geometry
+from gzfound.data.names import Names
 from gzfound.data.read import FILES_COLUMN, Rows, image_files, read_images
 from gzfound.data.skipped import BadInput
 from gzfound.errors import DataError, GzfoundError, ImageError
@@ -45,12 +46,12 @@ class DecodedImages:
     Attributes:
         images: uint8 ``(N, size, size, channels)``; mapped from a file, its pages are private
             copies.
-        ids: ``id_str`` of each.
+        ids: ``id_str`` of each, where the dataset holds it.
         rows: row of each in the dataset, ascending; all rows unless some were left out.
     """
 
     images: Pixels
-    ids: list[str]
+    ids: Names
     rows: Rows
 
 
@@ -91,7 +92,7 @@ def decoded_images(
     check_geometry(size, crop)
     bad = BadInput(on_error, errors_path)
     files = image_files(dataset)
-    names: list[str] = list(files["id_str"])
+    names = Names.of(files)
     shape = (len(names), size, size, bands.channels)
     total = math.prod(shape)
 
@@ -110,7 +111,7 @@ def decoded_images(
     if directory is None and total <= IN_MEMORY:
         images = np.empty(shape, dtype=np.uint8)
         kept = _fill(images, batches(errors_path))
-        return DecodedImages(images[: len(kept)], [names[row] for row in kept], kept)
+        return DecodedImages(images[: len(kept)], names.only(kept), kept)
     home = default_directory() if directory is None else Path(directory).expanduser()
     target = home / f"images-{size}-{_key(files, names, size, crop, bands)}"
     if not target.is_dir():
@@ -150,14 +151,15 @@ def _fill(images: Pixels, batches: Iterator[tuple[Rows, Pixels]]) -> Rows:
     return np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
 
 
-def _key(files: Dataset, names: list[str], size: int, crop: float, bands: Bands) -> str:
+def _key(files: Dataset, names: Names, size: int, crop: float, bands: Bands) -> str:
     """A hash of what the images are; it does not read them all.
 
     Of files: size and time of change. Of bytes in the dataset: their lengths, and 3 x 64 bytes of
     1,024 images spread over it.
     """
     key = hashlib.blake2b(f"{FORMAT} {size} {crop!r} {len(names)}\0".encode(), digest_size=12)
-    key.update("\0".join(names).encode())
+    for number, some in enumerate(names.pieces()):
+        key.update(("\0" * (number > 0) + "\0".join(some)).encode())
     if bands != RGB:
         key.update(repr(bands).encode())
     sampled = {round(place) for place in np.linspace(0, max(len(names) - 1, 0), _SAMPLES)}
@@ -259,16 +261,21 @@ def _remove_stale(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _open(target: Path, names: list[str], bad: BadInput) -> DecodedImages:
-    rows: Rows = np.load(target / "rows.npy")
+def _open(target: Path, names: Names, bad: BadInput) -> DecodedImages:
+    rows: Rows = _mapped(target / "rows.npy")
     skipped = target / "skipped.jsonl"
     if skipped.exists():
         for line in skipped.read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
             bad.meet(item["id_str"], ImageError(item["reason"]))
-    images: npt.NDArray[np.uint8] = (
-        np.load(target / "images.npy", mmap_mode="c")
-        if len(rows)
-        else np.load(target / "images.npy")
-    )
-    return DecodedImages(images, [names[row] for row in rows], rows)
+    return DecodedImages(_mapped(target / "images.npy"), names.only(rows), rows)
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    """An array mapped from its file, if there is anything in it."""
+    array: npt.NDArray[Any]
+    try:
+        array = np.load(path, mmap_mode="c")
+    except ValueError:  # nothing cannot be mapped
+        array = np.load(path)
+    return array

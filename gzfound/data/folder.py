@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from gzfound.data.image_index import ImageIndex, id_of
+from gzfound.data.names import Names
 from gzfound.data.several import (
     find_image,
     galaxies_of_pattern,
@@ -73,7 +74,7 @@ def load_pattern(
     return _pick_split(_to_dataset(root, columns), Path(source), split)
 
 
-def list_images(folder: Path, bad: BadInput) -> list[str]:
+def list_images(folder: Path, bad: BadInput) -> Names:
     """Paths of the images under a folder, relative to it, sorted; hidden ones are passed over.
 
     A link that leads back to a folder above it is not followed. A folder that cannot be read, or a
@@ -84,7 +85,11 @@ def list_images(folder: Path, bad: BadInput) -> list[str]:
         reason = f"{error.filename}: cannot be read ({error.strerror})"
         bad.meet(str(error.filename), DataError(reason))
 
-    found = []
+    found = _walk(folder, unreadable)
+    return Names.packed(path for path in found if _is_utf8(path, folder, bad)).sorted()
+
+
+def _walk(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[str]:
     above: dict[Path, tuple[tuple[int, int], ...]] = {}
     for place, subfolders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         here, parents = _identity(Path(place)), above.pop(Path(place), ())
@@ -93,8 +98,7 @@ def list_images(folder: Path, bad: BadInput) -> list[str]:
         inside = PurePath(place).relative_to(folder)
         for name in files if here not in parents else ():
             if name[0] != "." and name.lower().endswith(IMAGE_ENDINGS + FITS_ENDINGS):
-                found.append((inside / name).as_posix())
-    return sorted(path for path in found if _is_utf8(path, folder, bad))
+                yield (inside / name).as_posix()
 
 
 def _identity(place: Path) -> tuple[int, int]:
@@ -136,7 +140,7 @@ def _without_table(images: Sequence[str], bad: BadInput) -> dict[str, Any]:
 
 
 def _with_table(
-    folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
+    folder: Path, images: Sequence[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
 ) -> dict[str, Any]:
     if table.parts:
         return _with_parts(folder, images, table, bad, leave_out_others=leave_out_others)
@@ -150,7 +154,7 @@ def _with_table(
 
 
 def _with_parts(
-    folder: Path, images: list[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
+    folder: Path, images: Sequence[str], table: LabelTable, bad: BadInput, *, leave_out_others: bool
 ) -> dict[str, Any]:
     columns, rows = galaxies_of_table(folder, ImageIndex(images), table, bad)
     if not leave_out_others:
@@ -169,7 +173,7 @@ def _labels(table: LabelTable, rows: list[int]) -> dict[str, Any]:
     return {name: columns.column(name) for name in others}
 
 
-def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) -> list[Match]:
+def _match(folder: Path, images: Sequence[str], table: LabelTable, bad: BadInput) -> list[Match]:
     """Row and image of each row whose image is there."""
     index = ImageIndex(images)
     matches, missing = [], []
@@ -194,7 +198,7 @@ def _match(folder: Path, images: list[str], table: LabelTable, bad: BadInput) ->
     return matches
 
 
-def _check_unlisted(images: list[str], used: set[str], table: Path, bad: BadInput) -> None:
+def _check_unlisted(images: Sequence[str], used: set[str], table: Path, bad: BadInput) -> None:
     unlisted = [path for path in images if path not in used]
     if unlisted and not bad.skip:
         raise DataError(

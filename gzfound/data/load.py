@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gzfound.data.address import is_address, refuse_credentials
 from gzfound.data.card import check_data_files
@@ -19,6 +22,13 @@ from gzfound.errors import DataError
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+    from gzfound.data.names import Names
+
+_ROWS_PER_BATCH = 10_000
+"""Rows of a batch in the copy that ``datasets`` keeps, if as many are in a row group.
+
+A loaded dataset holds objects for each column of each batch; with images the default is 100.
+"""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -132,7 +142,9 @@ def _load_published(
         check_data_files(Path(path))
     try:
         with _quiet_bars(local):
-            loaded = datasets.load_dataset(path, config, split=split)
+            loaded = datasets.load_dataset(
+                path, config, split=split, writer_batch_size=_ROWS_PER_BATCH
+            )
     except Exception as error:  # every failure of datasets and of its network stack becomes a line
         raise explain(error, source, local=local) from error
     if isinstance(loaded, datasets.DatasetDict):
@@ -179,29 +191,48 @@ def checked_ids(dataset: Any, where: str) -> Dataset:
     Raises:
         DataError: it holds no text, nothing in a row, or a string twice.
     """
-    import pyarrow.compute as pc
-
     ids = dataset.data.column("id_str")
     text = _as_text(ids, where)
-    if str(ids.type) not in ("string", "large_string"):
-        order = dataset.column_names
-        dataset = dataset.remove_columns("id_str").add_column("id_str", text).select_columns(order)
-        ids = dataset.data.column("id_str")
+    hashes = _hashes(text, where, ids.type)
     if ids.null_count:
         raise DataError(f"{where}: column 'id_str' is empty in {ids.null_count} rows")
-    if pc.count_distinct(ids).as_py() < len(ids):
-        raise DataError(f"{where}: {_first_repeat(text)}")
+    hashes.sort()
+    alike = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    if alike and (repeat := _first_repeat(text, alike)):
+        raise DataError(f"{where}: {repeat}")
+    if str(ids.type) not in ("string", "large_string"):
+        order = dataset.column_names
+        dataset = dataset.remove_columns("id_str").add_column("id_str", text.column)
+        dataset = dataset.select_columns(order)
     return dataset
 
 
-def _as_text(ids: Any, where: str) -> list[str]:
+def _as_text(ids: Any, where: str) -> Names:
     import pyarrow as pa
 
+    from gzfound.data.names import Names
+
     try:
-        text: list[str] = ids.cast("string").to_pylist()
+        return Names(ids.cast("string"))
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: column 'id_str' must hold text; it holds {ids.type}") from error
-    return text
+        raise _no_text(where, ids.type) from error
+
+
+def _hashes(text: Names, where: str, kind: Any) -> npt.NDArray[np.int64]:
+    """A hash of each name, of 8 bytes; those of names that are the same are the same."""
+    found = np.empty(len(text), np.int64)
+    done = 0
+    try:
+        for names in text.pieces():
+            found[done : done + len(names)] = list(map(hash, names))
+            done += len(names)
+    except UnicodeDecodeError as error:
+        raise _no_text(where, kind) from error
+    return found
+
+
+def _no_text(where: str, kind: Any) -> DataError:
+    return DataError(f"{where}: column 'id_str' must hold text; it holds {kind}")
 
 
 def _as_images(dataset: Any, where: str) -> Any:
@@ -215,10 +246,13 @@ def _as_images(dataset: Any, where: str) -> Any:
         raise DataError(f"{where}: column 'image' must hold images; it holds {kind}") from error
 
 
-def _first_repeat(ids: list[str]) -> str:
+def _first_repeat(ids: Names, hashes: Collection[int]) -> str:
+    """Where a name with one of some hashes comes again; empty if none does."""
     seen: dict[str, int] = {}
     for row, name in enumerate(ids, start=1):
+        if hash(name) not in hashes:
+            continue
         if name in seen:
             return f"id_str '{name}' is repeated in rows {seen[name]} and {row}"
         seen[name] = row
-    return "no id_str is repeated"
+    return ""

@@ -1,7 +1,9 @@
 """The Parquet files of one split: rows in as tables of any size, files of fixed row groups out.
 
-A writer holds what it will say of each row group at the end of the file, so memory grows with the
-row groups of a file: they are limited too, for tables without images or with tiny ones.
+Whoever loads a dataset holds an object for each column of each row group, and whoever streams it
+holds some row groups whole. So a group has 100 rows of large images, and more of small ones once
+the split is long enough to have many groups. ``datasets`` reads a file in batches of the length of
+its first group, so those of a file are of one size.
 """
 
 from __future__ import annotations
@@ -9,13 +11,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gzfound.data.card import SplitSize
 
 ROWS_PER_GROUP = 100
+"""Rows of a row group at least, but for the last one."""
+MOST_ROWS_PER_GROUP = 10_000
+BYTES_PER_GROUP = 4 * 2**20
+"""Bytes of images that a row group of more rows may hold."""
+GROUPS_BEFORE = 20
+"""A row group is at most this part of the rows before its file, if it has more than the least."""
+APART = 4
+"""A new file begins where row groups would be so many times larger or smaller."""
 BYTES_PER_FILE = 256 * 2**20
 GROUPS_PER_FILE = 1000
+"""Row groups of the least length, or as many rows: ``datasets`` reads a file into memory."""
+_PIECES = 16
 TINY_EVERY = 100
 TINY_LEAST = 8
 
@@ -25,18 +38,43 @@ class ParquetShards:
 
     def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
         self._folder, self._split, self._schema = folder, split, schema
-        self._pending = schema.empty_table()
+        self._pending: list[pa.Table] = []
+        self._waiting = self._written = 0
+        self._times, self._planned = 0, False
         self._files: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
-        self._groups = 0
+        self._rows = 0
 
     def add(self, table: pa.Table) -> None:
         """Add rows; whole row groups are written at once, the rest waits."""
-        self._pending = pa.concat_tables([self._pending, table.cast(self._schema)])
-        while len(self._pending) >= ROWS_PER_GROUP:
-            self._write_group(self._pending.slice(0, ROWS_PER_GROUP))
-            self._pending = self._pending.slice(ROWS_PER_GROUP)
-        self._pending = self._pending.combine_chunks()
+        self._pending.append(table.cast(self._schema))
+        self._waiting += len(table)
+        if len(self._pending) > _PIECES:  # each holds an object for each column
+            self._pending = [pa.concat_tables(self._pending).combine_chunks()]
+        while self._waiting >= self._next_group():
+            rows = self._next_group()
+            whole = pa.concat_tables(self._pending)
+            self._pending = [whole.slice(rows).combine_chunks()]
+            self._waiting -= rows
+            self._write_group(whole.slice(0, rows))
+
+    def _next_group(self) -> int:
+        """Rows of the next group; it depends on the rows alone, not on how they come."""
+        if self._waiting < ROWS_PER_GROUP:
+            return ROWS_PER_GROUP
+        if not self._planned:
+            first = pa.concat_tables(self._pending).slice(0, ROWS_PER_GROUP)
+            lengths = pc.binary_length(pc.struct_field(first["image"], "bytes"))
+            wanted = min(
+                BYTES_PER_GROUP // max(1, pc.sum(lengths).as_py() or 0),
+                MOST_ROWS_PER_GROUP // ROWS_PER_GROUP,
+                self._written // (GROUPS_BEFORE * ROWS_PER_GROUP),
+            )
+            if not self._times <= APART * max(1, wanted) < APART**2 * self._times:
+                self._close_file()
+                self._times = max(1, wanted)
+            self._planned = True
+        return ROWS_PER_GROUP * self._times
 
     def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
@@ -44,22 +82,24 @@ class ParquetShards:
             self._files.append(path)
             dictionaries = [name for name in ("dataset_name",) if name in self._schema.names]
             self._writer = pq.ParquetWriter(path, self._schema, use_dictionary=dictionaries)
-        self._writer.write_table(table.combine_chunks(), row_group_size=ROWS_PER_GROUP)
-        self._groups += 1
+        self._writer.write_table(table.combine_chunks(), row_group_size=len(table))
+        self._rows += len(table)
+        self._written += len(table)
+        self._planned = False
         large = self._files[-1].stat().st_size >= BYTES_PER_FILE
-        if large or self._groups >= GROUPS_PER_FILE:
+        if large or self._rows >= GROUPS_PER_FILE * ROWS_PER_GROUP:
             self._close_file()
 
     def _close_file(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-            self._groups = 0
+        self._rows = self._times = 0
 
     def finish(self) -> SplitSize:
         """Write what waits and name the files; a split without rows has no file."""
-        if len(self._pending):
-            self._write_group(self._pending)
+        if self._waiting:
+            self._write_group(pa.concat_tables(self._pending))
         self._close_file()
         rows = num_bytes = download = 0
         for number, path in enumerate(self._files):

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
+from gzfound.data.names import Names, repeated
 from gzfound.data.several import is_pattern, pattern_root
 from gzfound.data.table import is_table
 from gzfound.errors import ConfigError, DataError
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
 
 NAME = "dataset_name"
 """Column that says of which dataset, by campaign, a galaxy is."""
-_CHUNK = 2**16
 
 
-def dataset_names(dataset: Dataset, source: str | Path) -> list[str]:
+def dataset_names(dataset: Dataset, source: str | Path) -> Names:
     """The campaign of each galaxy.
 
     It is the column ``dataset_name`` where there is one, else the campaign of the vote columns,
     else the last part of ``source``: of a pattern or a table, the folder's.
     """
     if NAME in dataset.column_names:
-        return [str(name) for name in dataset.with_format(None)[NAME][:]]
+        held = Names.of(dataset, NAME)
+        if held.column.type == pa.string() and not held.column.null_count:
+            return held
+        return Names.packed(map(str, held))
     try:
         name = DecisionTree.from_columns(dataset.column_names).tree.name
     except DataError:
         name = _last_part(str(source))
-    return [name] * len(dataset)
+    return Names(repeated(pa.array([name], pa.string()), len(dataset)))
 
 
 def _last_part(source: str) -> str:
@@ -139,7 +141,7 @@ def _completed(
         if column in kept:
             continue
         if column == NAME:
-            added[column] = pa.array(dataset_names(part, source), pa.string())
+            added[column] = dataset_names(part, source).column
         elif column in plain.column_names:
             added[column] = _cast(plain.data.column(column), feature.pa_type, column, source)
         elif column in votes:
@@ -165,6 +167,4 @@ def _cast(held: Any, kind: pa.DataType, column: str, source: str) -> Any:
 
 def _zeros(length: int) -> pa.ChunkedArray:
     """int32 zeros ``(length,)`` on one buffer."""
-    chunk = pa.array(np.zeros(min(length, _CHUNK), np.int32))
-    whole, rest = divmod(length, max(len(chunk), 1))
-    return pa.chunked_array([chunk] * whole + [chunk.slice(0, rest)], pa.int32())
+    return repeated(pa.array([0], pa.int32()), length)

@@ -109,7 +109,8 @@ def load_sample(
     splits: dict[str, Dataset] = dict(load_dataset(source, config.data_config))
     if campaign:
         splits = {name: part for name, part in _only(splits, config.data, campaign).items() if part}
-    parts, ids, tables, tested, sources = [], [], [], [], []
+    ids: list[str] = []
+    parts, tables, tested, sources = [], [], [], []
     for name, dataset in splits.items():
         chosen = dataset.select(known_rows(dataset, target)) if target else dataset
         kept = decoded_images(

@@ -14,14 +14,15 @@ import numpy.typing as npt
 from gzfound.data import Bands, decoded_images, load_dataset, split_by_id
 from gzfound.data.bands import RGB
 from gzfound.data.card import licence_of
+from gzfound.data.names import Names, joined
 from gzfound.data.skipped import BadInput
 from gzfound.data.stream import open_stream
 from gzfound.data.table import shorten
 from gzfound.data.union import campaigns_in, check_ids, dataset_names, questions_of
 from gzfound.errors import ConfigError, DataError
 from gzfound.training.streamed import StreamedImages
+from gzfound.training.vote_counts import read_votes, room_for_votes
 from gzfound.trees import DecisionTree
-from gzfound.votes import votes_from_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +45,7 @@ class Galaxies:
         licences: those that the cards of the sources name.
     """
 
-    ids: list[str]
+    ids: Sequence[str]
     images: npt.NDArray[np.uint8] | StreamedImages
     tree: DecisionTree | None
     votes: npt.NDArray[np.int32] | None
@@ -128,7 +129,7 @@ def load_galaxies(
         rows = _rows_without(named, held_out_campaign)
         left = [k for k, kept in enumerate(rows) if len(kept)]
         datasets = [datasets[k].select(rows[k]) for k in left]
-        named = [[named[k][row] for row in rows[k]] for k in left]
+        named = [named[k].only(rows[k]) for k in left]
         crops = tuple(crops[k] for k in left)
         sources = [sources[k] for k in left]
         streams = [streams[k] for k in left] if window else []
@@ -153,11 +154,12 @@ def load_galaxies(
     pairs = list(zip(datasets, kept, strict=True))
     votes = None
     if tree is not None:
-        parts = zip(pairs, sources, strict=True)
-        votes = _joined([read_votes(d, rows, tree, source) for (d, rows), source in parts])
-    ids = [name for d, rows in pairs for name in _values(d, rows, "id_str")]
+        votes, edges = room_for_votes(sum(map(len, kept)), tree), np.cumsum([0, *map(len, kept)])
+        for (d, own), source, first, end in zip(pairs, sources, edges, edges[1:], strict=False):
+            read_votes(d, own, tree, source, votes[first:end])
+    ids = joined([Names.of(d).only(rows) for d, rows in pairs])
     labels = {c: [v for d, rows in pairs for v in _labels(d, rows, c)] for c in columns}
-    campaigns = [own[row] for own, rows in zip(named, kept, strict=True) for row in rows]
+    campaigns = joined([own.only(rows) for own, rows in zip(named, kept, strict=True)])
     return Galaxies(ids, images, tree, votes, no_votes, labels, campaigns, licences)
 
 
@@ -175,7 +177,7 @@ def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _rows_without(named: Sequence[list[str]], campaign: str) -> list[Rows]:
+def _rows_without(named: Sequence[Names], campaign: str) -> list[Rows]:
     """The rows of each dataset that are not of a campaign, from the campaigns of its galaxies."""
     gone = campaigns_in({name for own in named for name in own}, campaign)
     kept = [np.flatnonzero([name not in gone for name in own]) for own in named]
@@ -188,7 +190,9 @@ def campaign_numbers(galaxies: Galaxies) -> Rows:
     """The number of the campaign of each galaxy, ``(N,)``; 0 for all where they are not known."""
     if not galaxies.campaigns:
         return np.zeros(len(galaxies), np.int64)
-    return np.unique(np.array(galaxies.campaigns, dtype=np.str_), return_inverse=True)[1]
+    numbers = {name: number for number, name in enumerate(sorted(set(galaxies.campaigns)))}
+    found = (numbers[name] for name in galaxies.campaigns)
+    return np.fromiter(found, np.int64, len(galaxies))
 
 
 def check_columns(names: Sequence[str], columns: Sequence[str], split: str) -> None:
@@ -217,6 +221,8 @@ def labelled_rows(ids: Sequence[str], share: float, seed: int) -> Rows:
 def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDArray[np.int32]]:
     """The tree without the held-out questions, and the votes on what is left of it.
 
+    Without such questions the votes are those of ``galaxies``, not a copy.
+
     Args:
         galaxies: of one or more sources.
         held_out: questions, separated by commas, that leave with every question below them.
@@ -228,7 +234,9 @@ def known_tree(galaxies: Galaxies, held_out: str) -> tuple[DecisionTree, npt.NDA
     if galaxies.tree is None or galaxies.votes is None:
         raise DataError(galaxies.no_votes)
     names = [name.strip() for name in held_out.split(",") if name.strip()]
-    tree = galaxies.tree.without(*names) if names else galaxies.tree
+    if not names:
+        return galaxies.tree, galaxies.votes
+    tree = galaxies.tree.without(*names)
     where = {column: i for i, column in enumerate(galaxies.tree.columns)}
     return tree, galaxies.votes[:, [where[column] for column in tree.columns]]
 
@@ -249,33 +257,6 @@ def crop_of_each(crop: float | Sequence[float], sources: Sequence[str]) -> tuple
         if not 0 < each <= 1:
             raise ConfigError(f"crop: {each} must be above 0 and at most 1")
     return crops
-
-
-def read_votes(
-    dataset: Dataset, rows: Rows, tree: DecisionTree, source: str
-) -> npt.NDArray[np.int32]:
-    """The votes ``(len(rows), answers)`` of some rows of a dataset; zero for columns it lacks.
-
-    Raises:
-        DataError: a count cannot be used; the message begins with ``source``.
-    """
-    nothing = np.zeros(len(dataset), dtype=np.int32)
-    present = set(dataset.column_names)
-    table = {name: _column(dataset, name) if name in present else nothing for name in tree.columns}
-    try:
-        votes = votes_from_columns(table, tree)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from error
-    return votes if len(rows) == len(votes) else votes[rows]
-
-
-def _column(dataset: Dataset, name: str) -> Any:
-    """A column; of numbers, none of them missing, as an array: a list takes far more."""
-    import pyarrow as pa
-
-    held = dataset.select_columns([name]).with_format("arrow")[:].column(name)
-    numbers = pa.types.is_integer(held.type) or pa.types.is_floating(held.type)
-    return held.to_numpy() if numbers and not held.null_count else held.to_pylist()
 
 
 def _values(dataset: Dataset, rows: Rows, column: str) -> list[Any]:

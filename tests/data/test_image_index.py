@@ -1,15 +1,16 @@
-"""An index with one entry an image finds what one entry a name found."""
+"""An index with one hash an image finds what one entry a name found."""
 
 from __future__ import annotations
 
 import itertools
-import sys
+import tracemalloc
 from collections import defaultdict
 from pathlib import PurePath
 
 import pytest
 
 from gzfound.data.image_index import ImageIndex, id_of
+from gzfound.data.names import Names
 
 FOLDERS = ("", "a/", "b/", "a/b/")
 NAMES = ("g1.jpg", "g1.png", "g1", "g.1.jpg", "g", "b", "b.jpg", "g1.fits.gz", "g1.fits", "g.1")
@@ -42,12 +43,25 @@ def test_a_path_without_its_folder_does_not_fit() -> None:
     assert index.get("a/g1") == index.get("g1") == index.get("g1.jpg") == ["a/g1.jpg"]
 
 
-@pytest.mark.parametrize("images", [2_000, 4_000])
-def test_an_image_takes_one_entry(images: int) -> None:
-    """A dictionary of 4 names an image took 807 bytes beside the paths."""
-    index = ImageIndex([f"folder/image-{n:08d}.jpg" for n in range(images)])
-    held = index._named
-    size = sys.getsizeof(held) + sum(map(sys.getsizeof, held))
-    assert len(held) == images
-    assert all(type(path) is str for path in held.values())
-    assert size < 200 * images
+@pytest.mark.parametrize("images", [20_000, 40_000])
+def test_an_image_takes_a_hash_and_a_place(images: int) -> None:
+    """A dictionary of 4 names an image took 807 bytes beside the paths, one of one name 133."""
+    paths = Names.packed(f"folder/image-{n:08d}.jpg" for n in range(images))
+    tracemalloc.start()
+    index = ImageIndex(paths)
+    others = [tracemalloc.Filter(False, "*pathlib.py")]  # Python's table of the names in paths
+    taken = tracemalloc.take_snapshot().filter_traces(others)
+    tracemalloc.stop()
+    held = sum(trace.size for trace in taken.traces)
+    assert index.get(f"image-{images - 1:08d}") == [f"folder/image-{images - 1:08d}.jpg"]
+    assert 16 * images <= held < 17 * images
+    assert paths.column.nbytes < 30 * images
+
+
+def test_names_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every name had the same hash."""
+    monkeypatch.setattr("gzfound.data.image_index.hash", lambda _: 7, raising=False)
+    index = ImageIndex(["a/g1.jpg", "b/g2.jpg", "c/g1.png"])
+    assert index.get("g1") == ["a/g1.jpg", "c/g1.png"]
+    assert index.get("g2.jpg") == ["b/g2.jpg"]
+    assert index.get("g3") == []

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from gzfound.data import shards
+from gzfound.data import load_dataset, shards
 from gzfound.data.card import GALAXY_ZOO_REQUEST, DatasetCard
+from gzfound.data.read import image_files
 from gzfound.data.write import write_dataset
 from gzfound.errors import ConfigError, DataError
 
@@ -210,3 +211,58 @@ def test_bad_batches_name_the_column(tmp_path: Path) -> None:
     table = pa.table({"id_str": ["a"]})
     with pytest.raises(DataError, match="column 'image' is missing"):
         write_dataset(tmp_path / "e", {"train": [table]}, CARD)
+
+
+def long_split(output: Path, galaxies: int, size: int, step: int) -> list[list[int]]:
+    """The rows of the row groups of each file of a split whose images have ``size`` bytes."""
+
+    def batches() -> Iterator[dict[str, object]]:
+        for first in range(0, galaxies, step):
+            names = [f"g{n:06d}" for n in range(first, min(first + step, galaxies))]
+            images = [name.encode() + bytes(size - 7) for name in names]
+            numbers = np.arange(first, first + len(names), dtype=np.int32)
+            yield {"image": images, "id_str": names, "n": numbers}
+
+    write_dataset(output, {"train": batches()}, CARD)
+    files = [pq.ParquetFile(path).metadata for path in sorted((output / "data").iterdir())]
+    return [[m.row_group(k).num_rows for k in range(m.num_row_groups)] for m in files]
+
+
+def test_small_images_lie_in_longer_row_groups(tmp_path: Path) -> None:
+    """A file of longer groups begins after 20 times 400 rows, and after 20 times 1,600.
+
+    The others hold 4 MiB of images: 100 of 30 kB, and 139 that are not four times as many.
+    """
+    found = long_split(tmp_path / "small", 36_050, 50, 777)
+    assert found == [80 * [100], 60 * [400], 2 * [1600] + [850]]
+    assert found == long_split(tmp_path / "again", 36_050, 50, 5000)
+    for path in (tmp_path / "small" / "data").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "data" / path.name).read_bytes()
+
+
+def test_large_images_stay_in_groups_of_a_hundred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 images of 50 bytes fill a group of 5,000 bytes; of 10,000, a group is not four times."""
+    for limit in (5_000, 10_000):
+        monkeypatch.setattr(shards, "BYTES_PER_GROUP", limit)
+        assert long_split(tmp_path / f"{limit}", 9_000, 50, 1000) == [90 * [100]]
+    monkeypatch.setattr(shards, "BYTES_PER_GROUP", 20_000)
+    assert long_split(tmp_path / "four", 9_000, 50, 1000) == [80 * [100], 2 * [400] + [200]]
+
+
+def test_a_loaded_table_has_few_objects(tmp_path: Path) -> None:
+    """One a column and row group: 36,050 rows have 143 batches, of 361 in groups of 100.
+
+    An image is read by itself all the same.
+    """
+    output = tmp_path / "out"
+    groups = long_split(output, 36_050, 50, 5000)
+    loaded = load_dataset(output, split="train")
+    assert len(loaded.data.column("id_str").chunks) == sum(map(len, groups)) == 143
+    assert max(len(chunk) for chunk in loaded.data.column("id_str").chunks) == 1600
+    files = image_files(loaded)
+    before = pa.total_allocated_bytes()
+    one = files[36_049]
+    assert one["image"]["bytes"][:7] == b"g036049"
+    assert pa.total_allocated_bytes() - before < 10_000

@@ -15,7 +15,8 @@ from gzfound.data import split_by_id
 from gzfound.errors import ConfigError, DataError
 from gzfound.models import EncoderTransform
 from gzfound.training.augment import Augment
-from gzfound.training.galaxies import Galaxies, crop_of_each, load_galaxies, read_votes
+from gzfound.training.galaxies import Galaxies, crop_of_each, load_galaxies
+from gzfound.training.vote_counts import read_votes
 from gzfound.trees import DecisionTree
 from gzfound.views import ViewConfig
 from gzfound.votes import votes_from_columns

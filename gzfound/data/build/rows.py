@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, parquet
 
@@ -123,17 +123,17 @@ class Survey:
 
 def survey(table: RawTable, others: Sequence[str]) -> Survey:
     """Count the rows, find repeated ids and the types of ``others``; 8 bytes of memory a row."""
-    hashes: list[npt.NDArray[np.uint64]] = []
+    hashes = array("Q")
     kinds: dict[str, list[pa.DataType]] = {name: [] for name in others}
     rows = 0
     for batch in table.batches([*table.naming, *others]):
         rows += batch.num_rows
-        hashes.append(np.array([hash_of(name) for name in table.ids(batch) if name], np.uint64))
+        hashes.extend(hash_of(name) for name in table.ids(batch) if name)
         for name in others:
             kinds[name] = _narrowed(batch.column(name), kinds[name])
-    counted = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
-    unique, times = np.unique(counted, return_counts=True)
-    repeated = frozenset(unique[times > 1].tolist())
+    ordered = np.frombuffer(hashes, np.uint64)
+    ordered.sort()
+    repeated = frozenset(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     types = {name: options[0] for name, options in kinds.items() if options}
     return Survey(rows, repeated, types)
 
@@ -176,7 +176,8 @@ def _names(path: Path) -> list[str]:
 def _read(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     if _is_parquet(path):
         with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(ROWS_PER_GROUP, columns=columns)
+            for group in range(file.num_row_groups):  # what is read beyond one is held to the end
+                yield from file.iter_batches(ROWS_PER_GROUP, row_groups=[group], columns=columns)
         return
     text = csv.ConvertOptions(
         column_types=dict.fromkeys(columns, pa.string()),
