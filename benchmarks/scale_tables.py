@@ -56,7 +56,7 @@ def growth_table(sizes: Sizes) -> str:
                 f"| {name} | {few['galaxies']:,}, {many['galaxies']:,} | "
                 f"{1e6 * slope(few, many, 'seconds'):,.0f} µs | "
                 f"{1e6 * slope(few, many, 'cpu_seconds'):,.0f} µs | "
-                f"{2**20 * slope(few, many, 'memory'):,.0f} bytes |"
+                f"{slope(few, many, 'memory'):,.0f} bytes |"
             )
     return "\n".join(lines)
 
@@ -85,10 +85,10 @@ def kill_table(sizes: Sizes) -> str:
 
 
 def slope(few: Mapping[str, Any], many: Mapping[str, Any], what: str) -> float:
-    """By how much a figure, or the memory that the work took, grows with each further galaxy."""
+    """By how much a figure, or the bytes of memory that the work took, grow with each galaxy."""
 
     def value(found: Mapping[str, Any]) -> float:
-        above = found["memory_peak"] - found["memory_before"]
+        above = (found["memory_peak"] - found["memory_before"]) * 2**20
         return float(above if what == "memory" else found[what])
 
     return (value(many) - value(few)) / float(many["galaxies"] - few["galaxies"])

@@ -99,3 +99,14 @@ def test_an_unknown_variant_is_one_line(study: Any, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         study.main(argv)
     assert "only: 'colour 9' is no variant; allowed: base, " in capsys.readouterr().err
+
+
+def test_the_documentation_has_the_runs_that_were_made(study: Any) -> None:
+    found = json.loads((BENCHMARKS / "results" / "pretraining_study.json").read_text())
+    told = (BENCHMARKS.parent / "docs" / "pretraining.md").read_text()
+    assert study.markdown(found["variants"]) in told
+    assert f"{found['fitted']:,}" in told
+    assert f"{found['scored']:,}" in told
+    assert found["base"] == study.BASE
+    for name, run in found["variants"].items():
+        assert run["options"] == study.VARIANTS[name]

@@ -191,3 +191,18 @@ def test_a_further_galaxy_takes_the_same_time_of_the_processor(
     early, late = slope(few, some, "cpu_seconds"), slope(some, many, "cpu_seconds")
     assert late == pytest.approx(early, rel=0.05)
     assert slope(some, many, "memory") < 1200
+
+
+def test_after_the_mends_memory_hardly_grows(module: Any) -> None:
+    """From 100,000 galaxies to a million, on a disk; the page has the figures."""
+    sizes = json.loads((BENCHMARKS / "results" / "scale_mended.json").read_text())["sizes"]
+    page = (BENCHMARKS.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    tables = module("scale_tables")
+    assert tables.time_table(sizes) in page
+    assert tables.growth_table(sizes) in page
+    some, many = sizes["100000"], sizes["1000000"]
+    for stage in ("build", "build_votes", "extract_1", "extract_2"):
+        assert tables.slope(some[stage], many[stage], "memory") < 150, stage
+    for stages in sizes.values():
+        assert all(stages[name]["complete"] for name in ("build", "pretrain", "extract_1"))
+        assert stages["extract_2"]["identical"]

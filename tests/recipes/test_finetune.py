@@ -229,7 +229,8 @@ def test_a_run_killed_in_its_first_stage_is_not_written_over(
 
 def test_votes_are_learned(finetune: Callable[..., Path]) -> None:
     """A new head expects equal fractions; even sixty galaxies teach it their mean answers."""
-    run = finetune("--tune", "head", "--epochs", "10", "--optim.learning-rate", "0.03")
+    to_the_end = ["--epochs", "20", "--patience", "0"]
+    run = finetune("--tune", "head", *to_the_end, "--optim.learning-rate", "0.03")
     untrained = read_metrics(run / "metrics.jsonl", "step")[0]["loss"]
     epochs = read_metrics(run / "metrics.jsonl", "epoch")
     assert epochs[-1]["loss"] < 0.8 * untrained
