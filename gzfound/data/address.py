@@ -90,7 +90,7 @@ def trying(read: Callable[[], Result]) -> Result:
     for wait in [2.0**k for k in range(RETRIES - 1)]:
         try:
             return read()
-        except Exception as error:
+        except Exception as error:  # clients raise kinds of their own; what lasts is raised
             if not _may_pass(error):
                 raise
             time.sleep(wait)

@@ -76,7 +76,7 @@ class Names(Sequence[str]):
             return False
         return all(one == each for one, each in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as lists have none; typeshed wants a method
 
     def sorted(self) -> Names:
         """All of them, as Python sorts text: UTF-8 has the order of its characters."""
